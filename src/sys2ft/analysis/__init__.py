@@ -1,0 +1,1 @@
+"""From answers to effects: measures beside their controls, with honest intervals."""

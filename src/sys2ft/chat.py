@@ -1,0 +1,100 @@
+"""Chats as token sequences with a loss mask, through the model's own chat template.
+
+Loss is placed on spans of the text: the rendered chat is tokenised once, as a whole, and a token has loss when it
+overlaps a trained span. The end-of-turn token after a trained assistant message has loss too: it is how a model
+learns to stop.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# For models that ship no template; stated in the documentation.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + eos_token + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a chat; `trained` are the parts of `content` that have loss, as (start, end) in characters."""
+
+    role: str
+    content: str
+    trained: tuple[tuple[int, int], ...] = ()
+
+    def as_dict(self) -> dict[str, str]:
+        """What a chat template takes."""
+        return {"role": self.role, "content": self.content}
+
+
+def user(content: str, trained: tuple[tuple[int, int], ...] = ()) -> Message:
+    """A turn of the user."""
+    return Message("user", content.strip(), trained)
+
+
+def trained_assistant(content: str) -> Message:
+    """A turn of the assistant that is trained as a whole."""
+    content = content.strip()
+    return Message("assistant", content, ((0, len(content)),))
+
+
+def with_news(context: str, title: str, news: str, text: str) -> str:
+    """`text` with the news before it, as `context` (a template with {news}) places it."""
+    return context.format(news=news, title=title) + text
+
+
+def render_prompt(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
+    """Token ids of a chat up to where the assistant begins to write."""
+    text = tokenizer.apply_chat_template([m.as_dict() for m in messages], tokenize=False, add_generation_prompt=True)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Token ids of a text that follows a rendered prompt."""
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def render_training(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]
+) -> tuple[list[int], list[bool]]:
+    """Token ids and loss mask of a whole chat.
+
+    Returns:
+        Two lists of one length: ids, and True where the token is trained. The first token never is.
+
+    Raises:
+        ValueError: the template changed a message's text, or no token has loss.
+    """
+    text = tokenizer.apply_chat_template([m.as_dict() for m in messages], tokenize=False)
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
+    spans, turn_ends = _trained_spans(text, messages)
+    mask = [any(start < high and low < end for low, high in spans) for start, end in offsets]
+    special = set(tokenizer.all_special_ids)
+    for turn_end in turn_ends:
+        following = next((i for i, (start, _) in enumerate(offsets) if start >= turn_end), None)
+        if following is not None and ids[following] in special:
+            mask[following] = True
+    mask[0] = False  # nothing stands before it, so nothing can predict it
+    if not any(mask):
+        raise ValueError(f"no token of this sequence has loss: {text[:200]!r}")
+    return ids, mask
+
+
+def _trained_spans(text: str, messages: Sequence[Message]) -> tuple[list[tuple[int, int]], list[int]]:
+    """Trained spans in the rendered text, and where each trained assistant turn ends."""
+    spans, turn_ends, cursor = [], [], 0
+    for message in messages:
+        start = text.find(message.content, cursor)
+        if start < 0:
+            raise ValueError(f"the chat template changed the text of a message: {message.content[:100]!r}")
+        cursor = start + len(message.content)
+        spans += [(start + low, start + high) for low, high in message.trained]
+        if message.role == "assistant" and message.trained:
+            turn_ends.append(cursor)
+    return spans, turn_ends

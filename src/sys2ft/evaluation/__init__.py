@@ -1,0 +1,1 @@
+"""Scoring: how a base or tuned model answers the questions, by condition, control and mode."""

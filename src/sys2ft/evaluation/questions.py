@@ -1,0 +1,87 @@
+"""Every way a question is put to a model: conditions, controls, modes, option orders.
+
+Conditions and controls are those of the project's terms: `closed_book`, `in_context`, `other_news`; `blank_question`
+(the same options, the question replaced by a neutral sentence) and `other_adapter` (another item's adapter answers).
+Controls show how much of a score is the model's liking for strings it has seen.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sys2ft.chat import user, with_news
+from sys2ft.settings import ScoringSettings
+
+LETTERS = "ABCDEFGH"
+NONE = "none"
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One question under one condition, control and mode."""
+
+    item: str
+    question: Row
+    condition: str
+    control: str
+    mode: str
+    news: Row | None
+    """The item in the prompt."""
+    reader: str
+    """The item whose adapter answers (where there are adapters)."""
+
+
+def ask_all(
+    items: Sequence[Row], questions: Sequence[Row], scoring: ScoringSettings, tuned: bool
+) -> Iterator[Asking]:
+    """All ways every question of a split is put to a model.
+
+    The other item of `other_news` and `other_adapter` is the next one of the split, the first after the last.
+
+    Args:
+        items: rows of the table `items`.
+        questions: rows of the table `questions`.
+        tuned: whether the model has adapters; without them there is no `other_adapter`.
+    """
+    by_name = {item["item"]: item for item in items}
+    names = list(by_name)
+    following = dict(zip(names, names[1:] + names[:1], strict=True))
+    for question in questions:
+        own = question["item"]
+        for mode in scoring.modes:
+            for condition in scoring.conditions:
+                news = {"closed_book": None, "in_context": by_name[own], "other_news": by_name[following[own]]}[condition]
+                yield Asking(own, question, condition, NONE, mode, news, own)
+                if "blank_question" in scoring.controls and condition != "other_news":
+                    yield Asking(own, question, condition, "blank_question", mode, news, own)
+            if tuned and "other_adapter" in scoring.controls:
+                yield Asking(own, question, "closed_book", "other_adapter", mode, None, following[own])
+
+
+def check_others_exist(split: str, items: int, scoring: ScoringSettings) -> str | None:
+    """What is wrong, in words, where a split of one item is to be asked with another item; else None."""
+    needing = [name for name in (*scoring.conditions, *scoring.controls) if name in ("other_news", "other_adapter")]
+    if items > 1 or not needing:
+        return None
+    return f"the split '{split}' has one item, and {' and '.join(needing)} need another"
+
+
+def option_orders(options: int) -> list[list[int]]:
+    """The cyclic orders: every option stands in every place once, so that liking a letter cannot help.
+
+    Returns:
+        For each order the option that stands in each place.
+    """
+    return [[(place + shift) % options for place in range(options)] for shift in range(options)]
+
+
+def prompt_messages(asking: Asking, scoring: ScoringSettings, context: str, order: Sequence[int] | None) -> tuple:
+    """The chat that is put to the model: news, question and, in `letter` mode, the options in `order`."""
+    question = scoring.neutral_question if asking.control == "blank_question" else asking.question["question"]
+    if order is not None:
+        lines = [f"{LETTERS[place]}. {asking.question['options'][option]}" for place, option in enumerate(order)]
+        question = "\n".join([question, *lines, scoring.letter_instruction])
+    if asking.news is not None:
+        question = with_news(context, asking.news["title"], asking.news["text"], question)
+    return (user(question),)

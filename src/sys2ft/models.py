@@ -1,0 +1,196 @@
+"""Language models: found, checked, converted once to safetensors, loaded.
+
+`prepare_model` runs once a model, where the network is, and leaves a small `model.json` that says where the weights
+are and which they are; everything after loads from that. Nothing is unpickled and no remote code runs.
+"""
+
+import hashlib
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sys2ft.errors import InputError
+from sys2ft.settings import Dtype, GgufSource, ModelSettings, PrepareModelStage, RandomSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+HUB_FILES = ["*.safetensors", "*.json", "tokenizer.model", "merges.txt", "vocab.txt", "*.jinja"]
+
+
+def gguf_path(source: GgufSource, field: str = "source", file: str | Path = "config") -> Path:
+    """Where the GGUF file is; a package is found without importing it.
+
+    Raises:
+        InputError: the package or the file is missing.
+    """
+    folder = Path()
+    if source.package is not None:
+        spec = importlib.util.find_spec(source.package)
+        if spec is None or not spec.submodule_search_locations:
+            mend = "install it (`make setup` does for the embedded model)"
+            raise InputError(file, f"{field}.package", f"the package '{source.package}' is not installed", mend)
+        folder = Path(next(iter(spec.submodule_search_locations)))
+    path = folder / source.file
+    if not path.is_file():
+        raise InputError(file, f"{field}.file", f"there is no file {path}", "correct the path, or fetch the file")
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_source(name: str, settings: ModelSettings, file: str | Path) -> None:
+    """Check what can be checked of a model before any work starts: the file exists and is the one meant.
+
+    Raises:
+        InputError: a file is missing or has another checksum.
+    """
+    field, source = f"models.{name}.source", settings.source
+    if source.kind == "gguf":
+        path = gguf_path(source, field, file)
+        if (found := file_sha256(path)) != source.sha256:
+            mend = f"fetch the file again, or write {found} if this is the file you mean"
+            raise InputError(file, f"{field}.sha256", f"{path} has another checksum", mend)
+    if source.kind == "directory":
+        folder = Path(source.path)
+        for needed, found_any in [
+            ("config.json", (folder / "config.json").is_file()),
+            ("*.safetensors", any(folder.glob("*.safetensors"))),
+        ]:
+            if not found_any:
+                raise InputError(file, f"{field}.path", f"{folder} has no {needed}", "name a saved model's directory")
+
+
+def prepare_model(stage: PrepareModelStage, folder: Path) -> dict[str, Any]:
+    """Make a model ready to load and describe it.
+
+    Args:
+        stage: the source and the precision to keep.
+        folder: where converted weights are written; stays empty for a model that needs no conversion.
+
+    Returns:
+        The content of `model.json`: `weights` (a directory; null for the folder `weights` beside it, or a hub
+        repository), `revision` (a commit or a digest), `parameters`, `dtype`, `context_tokens`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    source = stage.source
+    weights: str | None = None
+    hub_revision: str | None = None
+    if source.kind == "hub":
+        import huggingface_hub
+
+        huggingface_hub.snapshot_download(source.repository, revision=source.revision, allow_patterns=HUB_FILES)
+        weights, revision, hub_revision = source.repository, source.revision, source.revision
+    elif source.kind == "directory":
+        weights = source.path
+        digest = hashlib.sha256()
+        for path in sorted(Path(source.path).glob("*.safetensors")):
+            digest.update(file_sha256(path).encode())
+        revision = digest.hexdigest()
+    elif source.kind == "gguf":
+        _convert_gguf(source, stage.dtype, folder)
+        revision = source.sha256
+    else:
+        _make_random(source, folder)
+        revision = hashlib.sha256(source.model_dump_json().encode()).hexdigest()
+    manifest = {"weights": weights, "hub_revision": hub_revision, "revision": revision, "dtype": stage.dtype}
+    return {**manifest, **_describe(weights or str(folder), hub_revision)}
+
+
+def _describe(weights: str, hub_revision: str | None) -> dict[str, Any]:
+    """Parameters (counted on a model without storage) and context length."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(weights, revision=hub_revision or "main")
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    context = getattr(config, "max_position_embeddings", None)
+    return {"parameters": model.num_parameters(), "context_tokens": context, "architecture": config.model_type}
+
+
+def _convert_gguf(source: GgufSource, dtype: Dtype, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = gguf_path(source)
+    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    # The weights are dequantised now; without this transformers would refuse to save them.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    model.is_quantized = False
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _make_random(source: RandomSource, folder: Path) -> None:
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    vocabulary = {token: index for index, token in enumerate([*special, *alphabet])}
+    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=special
+    )
+    ids = {"vocab_size": len(vocabulary), "eos_token_id": 2, "pad_token_id": 0, "bos_token_id": 0}
+    config = AutoConfig.for_model(source.architecture, **ids, **source.shape)
+    torch.manual_seed(source.seed)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def load_manifest(path: str | Path) -> dict[str, Any]:
+    """What `prepare_model` wrote: the `model.json` at `path`."""
+    return json.loads(Path(path).read_text())
+
+
+def source_revision(path: Path) -> str:
+    """The revision of what writes: of a prepared model, or the digest of another file."""
+    return load_manifest(path)["revision"] if path.name == "model.json" else file_sha256(path)
+
+
+def _location(manifest_path: str | Path) -> tuple[dict[str, Any], str, dict[str, str]]:
+    manifest = load_manifest(manifest_path)
+    weights = manifest["weights"] or str(Path(manifest_path).parent / "weights")
+    # A hub model was fetched by `prepare_model`: compute nodes often have no network.
+    hub = {"revision": manifest["hub_revision"]} if manifest["hub_revision"] else {}
+    return manifest, weights, hub
+
+
+def load_tokenizer(manifest_path: str | Path) -> "PreTrainedTokenizerBase":
+    """The model's tokenizer; one without a chat template gets the plain one of `chat.py`."""
+    from transformers import AutoTokenizer
+
+    from sys2ft.chat import PLAIN_TEMPLATE
+
+    _, weights, hub = _location(manifest_path)
+    tokenizer = AutoTokenizer.from_pretrained(weights, **hub)
+    if tokenizer.chat_template is None:
+        print(f"{weights}: no chat template; the plain one is used")
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    return tokenizer
+
+
+def load_model(manifest_path: str | Path) -> "PreTrainedModel":
+    """The frozen model in evaluation mode, in its dtype, on the GPU where there is one."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    manifest, weights, hub = _location(manifest_path)
+    model = AutoModelForCausalLM.from_pretrained(
+        weights, dtype=getattr(torch, manifest["dtype"]), attn_implementation="sdpa", use_safetensors=True, **hub
+    )
+    model.requires_grad_(False).eval()
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")

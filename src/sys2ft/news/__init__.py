@@ -1,0 +1,1 @@
+"""News items and their questions, as people write them."""

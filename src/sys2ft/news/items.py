@@ -1,0 +1,174 @@
+"""The news file: items with their questions, read from YAML and checked as a whole."""
+
+import datetime
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from sys2ft.errors import InputError, explain_validation
+from sys2ft.settings import SAFE_NAME
+
+Id = Annotated[str, StringConstraints(pattern=SAFE_NAME, max_length=100)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class Frozen(BaseModel):
+    """Unknown keys are refused: a mistyped one would be lost in silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Question(Frozen):
+    """A multiple-choice question on one item."""
+
+    id: Id
+    question: Text
+    """Understandable without the news at hand."""
+    options: tuple[Text, ...] = Field(min_length=2, max_length=8)
+    """Of the same type and form; either all occur in the item or none does."""
+    answer: Text
+    """The right option, letter by letter."""
+    kind: Literal["recall", "inference", "application"]
+    why: Text
+    """How the answer follows from the item; for people and tests, never shown to a model."""
+
+    @model_validator(mode="after")
+    def _gold_among_options(self) -> "Question":
+        if len(set(self.options)) < len(self.options):
+            raise ValueError("two options are the same; make them differ")
+        if self.answer not in self.options:
+            raise ValueError(f"the answer '{self.answer}' is not among the options; copy one of them")
+        return self
+
+
+class Item(Frozen):
+    """One piece of news."""
+
+    id: Id
+    """Also the folder of its adapter."""
+    title: Text
+    date: datetime.date
+    text: Text
+    questions: tuple[Question, ...] = Field(min_length=1)
+
+
+class NewsFile(Frozen):
+    """A split: what one YAML file holds."""
+
+    split: Id
+    items: tuple[Item, ...] = Field(min_length=1)
+
+
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Refuses a key that stands twice in one mapping, where plain YAML keeps the last in silence."""
+
+
+def _construct_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    if doubles := [key for key, count in Counter(keys).items() if count > 1]:
+        raise yaml.constructor.ConstructorError(None, None, f"the key '{doubles[0]}' stands twice", node.start_mark)
+    loader.flatten_mapping(node)
+    return dict(loader.construct_pairs(node, deep=True))
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Parse one YAML file.
+
+    Raises:
+        InputError: there is no such file, or it is not YAML; names line and column.
+    """
+    try:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except FileNotFoundError:
+        raise InputError(path, "", "no such file", "create it, or correct the path in the configuration") from None
+    except UnicodeDecodeError as error:
+        raise InputError(path, "", f"is not UTF-8 at byte {error.start}", "save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(path, where, f"is not YAML ({getattr(error, 'problem', error)})", "correct it there") from None
+
+
+def load_news(path: str | Path) -> NewsFile:
+    """Read and check one split.
+
+    Raises:
+        InputError: the first violation, with file, item and field.
+    """
+    data = read_yaml(path)
+    if not isinstance(data, Mapping) or not data.get("items"):
+        raise InputError(path, "items", "the split is empty", "write at least one item")
+    if not isinstance(data["items"], list):
+        raise InputError(path, "items", "is not a list", "write each item as a list entry, '- id: ...'")
+    for number, item in enumerate(data["items"]):
+        _check_item(path, number, item)
+    try:
+        news = NewsFile.model_validate(data)
+    except ValidationError as error:
+        raise explain_validation(path, error, known_keys={"": list(NewsFile.model_fields)}) from None
+    check_unique([(path, news)])
+    return news
+
+
+def _check_item(path: str | Path, number: int, item: Any) -> None:
+    """Check one item by itself, so that a message can name it by its id."""
+    name = item.get("id", number) if isinstance(item, Mapping) else number
+    if isinstance(item, Mapping) and not item.get("questions"):
+        raise InputError(path, f"item '{name}'.questions", "the item has no questions", "write at least one question")
+    keys = {"": list(Item.model_fields)}
+    if isinstance(item, Mapping) and isinstance(item["questions"], list):
+        keys |= {f"questions.{index}": list(Question.model_fields) for index in range(len(item["questions"]))}
+    try:
+        Item.model_validate(item)
+    except ValidationError as error:
+        raise explain_validation(path, error, field=f"item '{name}'", known_keys=keys) from None
+
+
+def check_unique(files: Iterable[tuple[str | Path, NewsFile]]) -> None:
+    """Item ids and question ids are unique over all files of a study.
+
+    Raises:
+        InputError: an id stands twice; names both places.
+    """
+    seen: dict[tuple[str, str], str | Path] = {}
+    for path, news in files:
+        for item in news.items:
+            ids = [("item", item.id), *(("question", question.id) for question in item.questions)]
+            for what, name in ids:
+                if (what, name) in seen:
+                    first = seen[what, name]
+                    raise InputError(path, f"{what} '{name}'", f"the id stands already in {first}", "rename one")
+                seen[what, name] = path
+
+
+def item_rows(news: NewsFile) -> list[dict[str, Any]]:
+    """Rows of the table `items`, in the order of the file."""
+    return [
+        {"split": news.split, "item": item.id, "title": item.title, "date": item.date, "text": item.text}
+        for item in news.items
+    ]
+
+
+def question_rows(news: NewsFile) -> list[dict[str, Any]]:
+    """Rows of the table `questions`, in the order of the file."""
+    return [
+        {
+            "split": news.split,
+            "item": item.id,
+            "question_id": question.id,
+            "kind": question.kind,
+            "question": question.question,
+            "options": list(question.options),
+            "gold": question.options.index(question.answer),
+            "why": question.why,
+        }
+        for item in news.items
+        for question in item.questions
+    ]

@@ -1,0 +1,47 @@
+"""Where every artefact lives below the results folder: the only place that knows.
+
+Rules use the patterns with their wildcards, scripts and the command line fill them in; nothing is searched for.
+"""
+
+from sys2ft.grid import AXES, Cell, wildcard_path
+
+_CELL = wildcard_path(*AXES)
+_STUDY = wildcard_path("teacher", "kind", "split", "seed")
+_SEQUENCES = wildcard_path("model", "protocol", "teacher", "split", "seed")
+
+PATTERNS = {
+    "model": "prepare_model/model={model}/model.json",
+    "weights": "prepare_model/model={model}/weights",
+    "items": "validate_news/split={split}/items.parquet",
+    "questions": "validate_news/split={split}/questions.parquet",
+    "completions": f"generate_study/{_STUDY}/completions.parquet",
+    "study": f"generate_study/{_STUDY}/study.parquet",
+    "sequences": f"compose_training/{_SEQUENCES}/sequences.parquet",
+    "adapters": f"fine_tune/{_CELL}/adapters",
+    "train_log": f"fine_tune/{_CELL}/train_log.parquet",
+    "base_answers": "score_base/model={model}/split={split}/answers.parquet",
+    "answers": f"score_answers/{_CELL}/answers.parquet",
+    "answers_table": "tables/answers.parquet",
+    "cells_table": "tables/cells.parquet",
+    "effects_table": "tables/effects.parquet",
+}
+
+
+def pattern(results: str, artefact: str) -> str:
+    """The path of an artefact with Snakemake wildcards in it."""
+    return f"{results}/{PATTERNS[artefact]}"
+
+
+def artefact_path(results: str, artefact: str, **values: object) -> str:
+    """The path of one artefact; `values` fill its wildcards, others are ignored."""
+    return pattern(results, artefact).format(**values)
+
+
+def cell_path(results: str, artefact: str, cell: Cell) -> str:
+    """The path of an artefact of a cell."""
+    return artefact_path(results, artefact, **cell.keys())
+
+
+def study_path(results: str, artefact: str, cell: Cell, kind: str) -> str:
+    """The path of a cell's study data: `self` stands there under the learner's name, so that others can share it."""
+    return artefact_path(results, artefact, **{**cell.keys(), "teacher": cell.resolved_teacher(), "kind": kind})

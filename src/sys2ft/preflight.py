@@ -1,0 +1,68 @@
+"""Everything that can be checked before the first job starts, in one place."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sys2ft.errors import InputError
+from sys2ft.evaluation.questions import check_others_exist
+from sys2ft.models import check_source
+from sys2ft.news.items import NewsFile, check_unique, load_news
+from sys2ft.paths import artefact_path
+from sys2ft.settings import Study, load_study
+from sys2ft.study.recorded import load_recorded
+
+
+def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
+    """Read a configuration and check it, its news and its models' files.
+
+    Raises:
+        InputError: names the file, the field and the mend.
+    """
+    study = load_study(config, file)
+    check_news(study, file)
+    check_models(study, file)
+    for path in {study.teacher(cell.resolved_teacher()).path for cell in study.cells()} - {None}:
+        load_recorded(path)
+    return study
+
+
+def check_news(study: Study, file: str | Path) -> dict[str, NewsFile]:
+    """Read the selected splits.
+
+    Raises:
+        InputError: a file cannot be used, an id stands twice, or a split is too small for what is asked of it.
+    """
+    news: dict[str, NewsFile] = {}
+    for split in study.grid.split:
+        path = study.splits[split].path
+        news[split] = load_news(path)
+        if news[split].split != split:
+            raise InputError(
+                path, "split", f"is '{news[split].split}', but {file} calls it '{split}'", "give both one name"
+            )
+        if problem := check_others_exist(split, len(news[split].items), study.scoring):
+            raise InputError(path, "items", problem, "add an item, or take those out of the settings of scoring")
+    check_unique((study.splits[split].path, content) for split, content in news.items())
+    return news
+
+
+def check_models(study: Study, file: str | Path) -> None:
+    """Check the files of the models that the grid uses, unless they are prepared already.
+
+    Raises:
+        InputError: a file is missing or is not the one meant.
+    """
+    for name in used_models(study):
+        if not Path(artefact_path(study.results, "model", model=name)).exists():
+            check_source(name, study.models[name], file)
+
+
+def used_models(study: Study) -> list[str]:
+    """Learners and teachers of the grid."""
+    names: dict[str, None] = {}
+    for cell in study.cells():
+        names[cell.model] = None
+        if study.protocols[cell.protocol].study is not None:
+            names[study.teacher(cell.resolved_teacher()).model or ""] = None
+    return [name for name in names if name]

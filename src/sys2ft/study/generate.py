@@ -1,0 +1,155 @@
+"""`generate_study`: every item is studied by a teacher that has it in context.
+
+Kinds with the parser `text` need one call a study row. `questions` (Self-QA, New News section 3) needs two: questions
+are written with the news in context, then each is answered with the news in context.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sys2ft.chat import user, with_news
+from sys2ft.grid import derive_seed
+from sys2ft.settings import GenerateStudyStage
+from sys2ft.study.parsing import parse_questions, parse_text
+from sys2ft.study.requests import Engine, Request, Sample
+
+
+class TooLittleKept(ValueError):
+    """The teacher's completions could not be read often enough."""
+
+
+@dataclass
+class Studied:
+    """Rows of the tables `completions` and `study`, without the keys that all of them share."""
+
+    completions: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+
+
+def study_items(
+    items: Sequence[Mapping[str, Any]], stage: GenerateStudyStage, engine: Engine, seed_parts: Sequence[object]
+) -> Studied:
+    """Have all items studied.
+
+    Args:
+        items: rows of the table `items`.
+        seed_parts: what, beside item and call, the seed of a request is derived from: teacher, kind, split, seed.
+
+    Raises:
+        TooLittleKept: fewer than `min_kept` of an item's rows could be read; names the item and the counts.
+    """
+    study = Studied([], [])
+    by_item = {item["item"]: item for item in items}
+    calls = -(-stage.rows // stage.kind.per_call)
+    prompt = stage.kind.instruction
+    requests = [
+        _request(stage, item, "write", number, prompt, stage.kind.max_new_tokens, seed_parts)
+        for item in items
+        for number in range(calls)
+    ]
+    samples = engine(requests)
+    study.completions += [_completion_row(sample) for sample in samples]
+    if stage.kind.parser == "text":
+        study.rows = _text_rows(samples)
+    else:
+        study.rows = _question_rows(samples, stage)
+        _answer(study, by_item, stage, engine, seed_parts)
+    _number_rows(study.rows)
+    check_kept(study.rows, list(by_item), stage)
+    return study
+
+
+def _request(
+    stage: GenerateStudyStage, item: Mapping[str, Any], call: str, number: int, prompt: str, limit: int,
+    seed_parts: Sequence[object], **fields: str,
+) -> Request:  # fmt: skip
+    text = prompt.format(title=item["title"], number=stage.kind.per_call, **fields)
+    content = with_news(stage.context, item["title"], item["text"], text)
+    seed = derive_seed(*seed_parts, item["item"], call, number)
+    rows = stage.kind.per_call if call == "write" else 1
+    return Request(item["item"], call, number, rows, (user(content),), limit, seed)
+
+
+def _completion_row(sample: Sample) -> dict[str, Any]:
+    request = sample.request
+    return {
+        "item": request.item,
+        "request": request.id,
+        "call": request.call,
+        "messages": [message.as_dict() for message in request.messages],
+        "max_new_tokens": request.max_new_tokens,
+        "request_seed": request.seed,
+        "completion": sample.text,
+        "finish": sample.finish,
+        "prompt_tokens": sample.prompt_tokens,
+        "completion_tokens": sample.completion_tokens,
+    }
+
+
+def _text_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    rows = []
+    for sample in samples:
+        text, status = parse_text(sample.text, sample.finish)
+        rows.append(_row(sample, None, text, status))
+    return rows
+
+
+def _question_rows(samples: Sequence[Sample], stage: GenerateStudyStage) -> list[dict[str, Any]]:
+    """The questions asked for; each that could not be read is a row with the status 'unparsed'."""
+    rows = []
+    for sample in samples:
+        questions = parse_questions(sample.text, stage.kind.per_call)
+        rows += [_row(sample, question, "", "kept") for question in questions]
+        rows += [_row(sample, None, "", "unparsed") for _ in range(stage.kind.per_call - len(questions))]
+    return rows
+
+
+def _row(sample: Sample, question: str | None, text: str, status: str) -> dict[str, Any]:
+    request = sample.request
+    return {"item": request.item, "request": request.id, "question": question, "text": text, "status": status}
+
+
+def _answer(
+    study: Studied, items: Mapping[str, Any], stage: GenerateStudyStage, engine: Engine, seed_parts: Sequence[object]
+) -> None:
+    asked = [row for row in study.rows if row["status"] == "kept"]
+    prompt, limit = stage.kind.answer_instruction or "", stage.kind.answer_max_new_tokens
+    numbers: dict[str, int] = dict.fromkeys(items, 0)
+    requests = []
+    for row in asked:
+        item, number = items[row["item"]], numbers[row["item"]]
+        numbers[row["item"]] += 1
+        requests.append(
+            _request(stage, item, "answer", number, prompt, limit, seed_parts, question=row["question"])
+        )
+    samples = engine(requests)
+    study.completions += [_completion_row(sample) for sample in samples]
+    for row, sample in zip(asked, samples, strict=True):
+        row["text"], row["status"] = parse_text(sample.text, sample.finish)
+        row["request"] = sample.request.id
+
+
+def _number_rows(rows: list[dict[str, Any]]) -> None:
+    numbers: dict[str, int] = {}
+    for row in rows:
+        row["row"] = numbers.get(row["item"], 0)
+        numbers[row["item"]] = row["row"] + 1
+
+
+def check_kept(rows: Sequence[Mapping[str, Any]], items: Sequence[str], stage: GenerateStudyStage) -> None:
+    """Fail rather than train on next to nothing.
+
+    Raises:
+        TooLittleKept: names the item, how many rows were read, and why the others were not.
+    """
+    for item in items:
+        statuses = [row["status"] for row in rows if row["item"] == item]
+        kept = statuses.count("kept")
+        if kept == 0 or kept < stage.kind.min_kept * len(statuses):
+            lost = {status: statuses.count(status) for status in sorted(set(statuses) - {"kept"})}
+            raise TooLittleKept(
+                f"item '{item}': {kept} of {len(statuses)} study rows could be read ({lost}); at least "
+                f"{stage.kind.min_kept:.0%} are asked for: look at `completions.parquet` of a run with a lower "
+                "min_kept, and mend the instruction or take a stronger teacher"
+            )

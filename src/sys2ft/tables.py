@@ -1,0 +1,246 @@
+"""The tables between the stages: one schema each, written whole or not at all.
+
+Keys of the path are columns too, so that a table can be read apart from its place. A missing value is null.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+
+def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, metadata={"description": text}) for name, kind, text in columns])
+
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_CELL = (
+    ("model", pa.string(), "The learner's name in the catalogue."),
+    ("method", pa.string(), "What is updated; 'none' for the base model."),
+    ("protocol", pa.string(), "How items become training sequences; 'none' for the base model."),
+    ("teacher", pa.string(), "Who wrote the study data; 'none' where there is none."),
+    ("split", pa.string(), "The set of items."),
+    ("seed", pa.int32(), "The seed of the cell; null for the base model."),
+)
+_ITEM = ("item", pa.string(), "The item's id.")
+_STUDY = (
+    ("teacher", pa.string(), "The model that wrote, by its name in the catalogue."),
+    ("kind", pa.string(), "paraphrase, implication, self_qa, ..."),
+    ("split", pa.string(), "The set of items."),
+    ("seed", pa.int32(), "The seed of the cell."),
+    _ITEM,
+)
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "items": _schema(
+        ("split", pa.string(), "The set of items."),
+        _ITEM,
+        ("title", pa.string(), "A short headline."),
+        ("date", pa.date32(), "The day the news is dated."),
+        ("text", pa.string(), "The news."),
+    ),
+    "questions": _schema(
+        ("split", pa.string(), "The set of items."),
+        _ITEM,
+        ("question_id", pa.string(), "Unique in the data set."),
+        ("kind", pa.string(), "recall, inference or application."),
+        ("question", pa.string(), "What is asked, understandable without the news at hand."),
+        ("options", pa.list_(pa.string()), "The options in the order of the file."),
+        ("gold", pa.int32(), "Index of the right option."),
+        ("why", pa.string(), "How the answer follows from the item; never shown to a model."),
+    ),
+    "completions": _schema(
+        *_STUDY,
+        ("request", pa.string(), "The request's id: item, call and number."),
+        ("call", pa.string(), "'write' for the first call, 'answer' for the second."),
+        ("messages", _MESSAGES, "The prompt."),
+        ("engine", pa.string(), "What ran the teacher."),
+        ("revision", pa.string(), "The teacher's revision: a commit, or a digest of its file."),
+        ("temperature", pa.float64(), "Sampling temperature; without meaning in recorded study data."),
+        ("top_p", pa.float64(), "Nucleus of the sampling."),
+        ("top_k", pa.int32(), "Most probable tokens that sampling looks at."),
+        ("max_new_tokens", pa.int32(), "Limit of the completion."),
+        ("request_seed", pa.int64(), "Seed of this request alone."),
+        ("completion", pa.string(), "The teacher's text, untouched."),
+        ("finish", pa.string(), "'stop' or 'length'."),
+        ("prompt_tokens", pa.int32(), "Tokens of the prompt; null in recorded study data."),
+        ("completion_tokens", pa.int32(), "Tokens of the completion; likewise."),
+    ),
+    "study": _schema(
+        *_STUDY,
+        ("row", pa.int32(), "Number of the study row within its item."),
+        ("request", pa.string(), "The request whose completion it was read from."),
+        ("question", pa.string(), "The question, in kinds that have one."),
+        ("text", pa.string(), "What is trained: a paraphrase, an implication, an answer."),
+        ("status", pa.string(), "'kept', or why it was not: 'unparsed', 'empty'."),
+    ),
+    "sequences": _schema(
+        *(column for column in _CELL if column[0] != "method"),
+        _ITEM,
+        ("position", pa.int32(), "Place in the item's training order."),
+        ("row", pa.int32(), "The study row it was made of; null for the news itself."),
+        ("messages", _MESSAGES, "The chat."),
+        ("token_ids", pa.list_(pa.int32()), "The rendered chat, as the learner reads it."),
+        ("loss_mask", pa.list_(pa.bool_()), "True where the token is trained."),
+        ("n_tokens", pa.int32(), "Tokens of the sequence."),
+        ("n_loss_tokens", pa.int32(), "Tokens with loss."),
+    ),
+    "train_log": _schema(
+        *_CELL,
+        _ITEM,
+        ("step", pa.int32(), "Optimiser step of the item's adapter, from 1."),
+        ("loss", pa.float64(), "Mean negative log-likelihood of the trained tokens, in nats."),
+        ("lr", pa.float64(), "Learning rate of the step."),
+        ("grad_norm", pa.float64(), "Norm of the adapter's gradient before clipping."),
+        ("samples", pa.int32(), "Sequences of the step."),
+        ("tokens", pa.int32(), "Tokens of the step's sequences."),
+        ("loss_tokens", pa.int32(), "Trained tokens of the step."),
+        ("computed_tokens", pa.int32(), "Tokens the whole bank's step computed: prefixes shared, padding counted."),
+        ("seconds", pa.float64(), "Wall time of the whole bank's step."),
+    ),
+    "answers": _schema(
+        *_CELL,
+        _ITEM,
+        ("question_id", pa.string(), "The question."),
+        ("kind", pa.string(), "recall, inference or application."),
+        ("condition", pa.string(), "closed_book, in_context or other_news."),
+        ("control", pa.string(), "'none', blank_question or other_adapter."),
+        ("mode", pa.string(), "letter or cloze."),
+        ("gold", pa.int32(), "Index of the right option."),
+        ("choice", pa.int32(), "Index of the option with the highest score."),
+        ("correct", pa.float64(), "Share of the option orders in which the right option was chosen; 0 or 1 in cloze."),
+        ("scores", pa.list_(pa.float64()), "An option's score: log-probability (letter) or its mean a token (cloze)."),
+        ("logprobs", pa.list_(pa.float64()), "Summed log-probability of an option, mean over orders."),
+        ("option_tokens", pa.list_(pa.int32()), "Tokens of an option."),
+        ("order_correct", pa.list_(pa.bool_()), "Correct or not in each order of the options."),
+        ("adapter", pa.string(), "Digest of the adapter that answered; null for the base model."),
+    ),
+    "cells": _schema(
+        *_CELL,
+        ("items", pa.int32(), "Items of the split."),
+        ("questions", pa.int32(), "Questions of the split."),
+        ("study_rows", pa.int32(), "Study rows generated; null without a teacher."),
+        ("study_kept", pa.float64(), "Share of them that could be read; null without a teacher."),
+        ("teacher_prompt_tokens", pa.int64(), "Tokens the teacher read."),
+        ("teacher_tokens", pa.int64(), "Tokens the teacher wrote."),
+        ("teacher_flops", pa.float64(), "About 2 x parameters x (read + written tokens); 0 without a teacher."),
+        ("samples_seen", pa.int64(), "Training sequences, summed over items."),
+        ("tokens_seen", pa.int64(), "Tokens of them."),
+        ("loss_tokens_seen", pa.int64(), "Trained tokens of them."),
+        ("train_flops", pa.float64(), "About 4 x parameters x tokens seen: forward and backward, base frozen."),
+        ("first_loss", pa.float64(), "Loss of the first step, mean over items."),
+        ("last_loss", pa.float64(), "Loss of the last step, mean over items."),
+        ("train_seconds", pa.float64(), "Wall time of the training steps."),
+        ("computed_share", pa.float64(), "Computed tokens over tokens seen; below 1 where prefixes are shared."),
+    ),
+    "effects": _schema(
+        ("model", pa.string(), "The learner."),
+        ("method", pa.string(), "What was updated."),
+        ("protocol", pa.string(), "How it was trained."),
+        ("teacher", pa.string(), "Who wrote the study data."),
+        ("split", pa.string(), "The set of items; 'all' for all of the grid."),
+        ("mode", pa.string(), "letter or cloze."),
+        ("measure", pa.string(), "closed_book, in_context, other_news, closed_book_gain, ft_icl_gap, ..."),
+        ("versus", pa.string(), "The protocol compared with, in shadowing and protocol_contrast; else null."),
+        ("items", pa.int32(), "Items: the clusters of the bootstrap."),
+        ("questions", pa.int32(), "Questions."),
+        ("seeds", pa.int32(), "Seeds of the tuned model."),
+        ("estimate", pa.float64(), "The measure; null where it is undefined."),
+        ("low", pa.float64(), "Lower end of its interval."),
+        ("high", pa.float64(), "Upper end of its interval."),
+        ("p", pa.float64(), "Two-sided test of no difference; null for a plain accuracy."),
+        ("p_holm", pa.float64(), "The same, corrected within its family (Holm)."),
+        ("control", pa.string(), "The control it stands beside."),
+        ("control_estimate", pa.float64(), "The same measure under the control."),
+        ("control_low", pa.float64(), "Lower end of its interval."),
+        ("control_high", pa.float64(), "Upper end of its interval."),
+        ("net", pa.float64(), "Measure minus control, paired on the same questions."),
+        ("net_low", pa.float64(), "Lower end of its interval."),
+        ("net_high", pa.float64(), "Upper end of its interval."),
+        ("detectable", pa.float64(), "The smallest net difference this design finds with the stated power."),
+        ("verdict", pa.string(), "In words: what the interval and the control allow to say."),
+    ),
+}
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it on success and removed on failure.
+
+    A killed job thus leaves no half file under a name that anything reads. Works for files and directories.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = folder / path.name
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            path.rename(folder / "old")
+        os.replace(temporary, path)
+    finally:
+        for child in sorted(folder.rglob("*"), reverse=True):
+            child.rmdir() if child.is_dir() else child.unlink()
+        folder.rmdir()
+
+
+def build_table(name: str, rows: Sequence[Mapping[str, Any]], keys: Mapping[str, Any] | None = None) -> pa.Table:
+    """Rows as a table of the schema `name`; `keys` are columns that all rows share.
+
+    Raises:
+        KeyError: a row lacks a column or has one that the schema does not know.
+    """
+    schema = SCHEMAS[name]
+    full = [{**(keys or {}), **row} for row in rows]
+    for row in full:
+        if odd := set(row) ^ set(schema.names):
+            raise KeyError(f"table '{name}': columns {sorted(odd)} do not match its schema")
+    return pa.Table.from_pylist(full, schema=schema)
+
+
+def write_table(table: pa.Table, path: str | Path, settings: Mapping[str, Any] | None = None) -> None:
+    """Write Parquet (zstd), or CSV where the path says so; whole or not at all.
+
+    Args:
+        settings: what made the table; kept in the file's metadata under `sys2ft`.
+    """
+    with atomic_path(path) as temporary:
+        if str(path).endswith(".csv"):
+            pyarrow.csv.write_csv(_flatten(table), temporary)
+            return
+        if settings is not None:
+            table = table.replace_schema_metadata({"sys2ft": json.dumps(settings, sort_keys=True)})
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def _flatten(table: pa.Table) -> pa.Table:
+    """Lists and structs as JSON text: CSV has neither."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_nested(field.type):
+            text = [None if value is None else json.dumps(value) for value in table[field.name].to_pylist()]
+            table = table.set_column(index, field.name, pa.array(text, pa.string()))
+    return table
+
+
+def read_table(name: str, path: str | Path) -> pa.Table:
+    """Read a table and check that it has the columns of the schema `name`.
+
+    Raises:
+        ValueError: the file holds other columns; it was written by another version.
+    """
+    table = pq.ParquetFile(path).read()
+    if table.schema.remove_metadata() != SCHEMAS[name].remove_metadata():
+        raise ValueError(f"{path} does not have the columns of the table '{name}': delete it and run again")
+    return table
+
+
+def read_rows(name: str, *paths: str | Path) -> list[dict[str, Any]]:
+    """The rows of one or more tables, in order."""
+    return [row for path in paths for row in read_table(name, path).to_pylist()]

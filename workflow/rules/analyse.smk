@@ -1,0 +1,78 @@
+"""
+The tables that people read.
+
+In:  answers of all cells and bases, what the cells studied and trained
+Out: tables/answers.parquet, cells.parquet, effects.parquet, each with a CSV twin
+"""
+
+
+localrules:
+    build_tables,
+    estimate_effects,
+
+
+def study_of_cells(artefact):
+    """The study data of all cells that have any, each file once."""
+    kinds = [(cell, STUDY.protocols[cell.protocol].study) for cell in CELLS]
+    return sorted({study_path(RESULTS, artefact, cell, kind) for cell, kind in kinds if kind})
+
+
+rule build_tables:
+    """Gather the answers and the costs of all cells."""
+    input:
+        base=sorted({cell_path(RESULTS, "base_answers", cell) for cell in CELLS}),
+        answers=[cell_path(RESULTS, "answers", cell) for cell in CELLS],
+        train_logs=[cell_path(RESULTS, "train_log", cell) for cell in CELLS],
+        questions=sorted({cell_path(RESULTS, "questions", cell) for cell in CELLS}),
+        study=study_of_cells("study"),
+        completions=study_of_cells("completions"),
+    output:
+        answers=pattern(RESULTS, "answers_table"),
+        answers_csv=pattern(RESULTS, "answers_table").replace(".parquet", ".csv"),
+        cells=pattern(RESULTS, "cells_table"),
+        cells_csv=pattern(RESULTS, "cells_table").replace(".parquet", ".csv"),
+    params:
+        settings=told(STUDY.build_tables_stage),
+        results=RESULTS,
+        version=VERSIONS["build_tables"],
+    log:
+        f"{RESULTS}/logs/build_tables.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/build_tables.tsv"
+    conda:
+        "../../envs/workflow.yaml"
+    shell:
+        """
+        python workflow/scripts/build_tables.py \
+            --settings {params.settings:q} \
+            --results {params.results:q} \
+            --output-answers {output.answers:q} \
+            --output-cells {output.cells:q} \
+            > {log:q} 2>&1
+        """
+
+
+rule estimate_effects:
+    """Turn answers into measures beside their controls, with intervals."""
+    input:
+        answers=pattern(RESULTS, "answers_table"),
+    output:
+        effects=pattern(RESULTS, "effects_table"),
+        effects_csv=pattern(RESULTS, "effects_table").replace(".parquet", ".csv"),
+    params:
+        settings=told(STUDY.estimate_effects_stage),
+        version=VERSIONS["estimate_effects"],
+    log:
+        f"{RESULTS}/logs/estimate_effects.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/estimate_effects.tsv"
+    conda:
+        "../../envs/workflow.yaml"
+    shell:
+        """
+        python workflow/scripts/estimate_effects.py \
+            --settings {params.settings:q} \
+            --answers {input.answers:q} \
+            --output {output.effects:q} \
+            > {log:q} 2>&1
+        """

@@ -1,0 +1,82 @@
+"""
+Questions put to base and tuned models.
+
+In:  items, questions, the model, a cell's adapters
+Out: score_base/model=.../split=.../answers.parquet; score_answers/<cell>/answers.parquet
+"""
+
+
+rule score_base:
+    """Put all questions of a split to a base model, in every condition, control and mode."""
+    input:
+        model=pattern(RESULTS, "model"),
+        news_items=pattern(RESULTS, "items"),
+        questions=pattern(RESULTS, "questions"),
+    output:
+        pattern(RESULTS, "base_answers"),
+    params:
+        settings=told(STUDY.score_stage),
+        axes=axes("model", "split"),
+        version=VERSIONS["score_base"],
+    threads: need("threads", learner)
+    resources:
+        gpu=need("gpu", learner),
+        mem_mb=need("mem_mb", learner),
+        runtime=need("runtime", learner),
+    log:
+        logs("base_answers", "score_base"),
+    benchmark:
+        times("base_answers", "score_base")
+    conda:
+        "../../envs/train.yaml"
+    shell:
+        """
+        python workflow/scripts/score_base.py \
+            --settings {params.settings:q} \
+            --axes {params.axes:q} \
+            --model {input.model:q} \
+            --items {input.news_items:q} \
+            --questions {input.questions:q} \
+            --output {output:q} \
+            > {log:q} 2>&1
+        """
+
+
+rule score_answers:
+    """Put all questions of a split to a tuned model: one resident base, all adapters of the cell."""
+    input:
+        model=pattern(RESULTS, "model"),
+        adapters=pattern(RESULTS, "adapters"),
+        news_items=pattern(RESULTS, "items"),
+        questions=pattern(RESULTS, "questions"),
+    output:
+        pattern(RESULTS, "answers"),
+    params:
+        settings=told(STUDY.score_stage),
+        method=told(STUDY.fine_tune_stage, "method"),
+        cell=cell_name,
+        version=VERSIONS["score_answers"],
+    threads: need("threads", learner)
+    resources:
+        gpu=need("gpu", learner),
+        mem_mb=need("mem_mb", learner),
+        runtime=need("runtime", learner),
+    log:
+        logs("answers", "score_answers"),
+    benchmark:
+        times("answers", "score_answers")
+    conda:
+        "../../envs/train.yaml"
+    shell:
+        """
+        python workflow/scripts/score_answers.py \
+            --settings {params.settings:q} \
+            --method {params.method:q} \
+            --cell {params.cell:q} \
+            --model {input.model:q} \
+            --adapters {input.adapters:q} \
+            --items {input.news_items:q} \
+            --questions {input.questions:q} \
+            --output {output:q} \
+            > {log:q} 2>&1
+        """

@@ -1,0 +1,43 @@
+"""Put all questions of a split to a tuned model: one resident base, all adapters of the cell.
+
+In: the learner, its adapters, items, questions, how to ask (settings). Out: `answers.parquet`.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and do the work."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", required=True, help="JSON of ScoreStage")
+    parser.add_argument("--method", required=True, help="JSON of FineTuneStage: the adapters' shape")
+    parser.add_argument("--cell", required=True, help="model=.../method=.../...")
+    parser.add_argument("--model", required=True, type=Path, help="the learner's model.json")
+    parser.add_argument("--adapters", required=True, type=Path)
+    parser.add_argument("--items", required=True, type=Path)
+    parser.add_argument("--questions", required=True, type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    args = parser.parse_args(argv)
+
+    from sys2ft.evaluation.scoring import score_split
+    from sys2ft.grid import Cell
+    from sys2ft.models import load_model, load_tokenizer
+    from sys2ft.settings import FineTuneStage, ScoreStage
+    from sys2ft.tables import build_table, read_rows, write_table
+    from sys2ft.training.lora_bank import LoraBank
+
+    stage = ScoreStage.model_validate_json(args.settings)
+    method = FineTuneStage.model_validate_json(args.method).method
+    cell = Cell.from_path(args.cell)
+    items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
+    names = [item["item"] for item in items]
+    model, tokenizer = load_model(args.model), load_tokenizer(args.model)
+    bank = LoraBank(model, names, method)
+    digests = {name: bank.load(index, args.adapters / name) for index, name in enumerate(names)}
+    answers = score_split(model, tokenizer, items, questions, stage, bank, digests)
+    write_table(build_table("answers", answers, cell.keys()), args.output, stage.model_dump(mode="json"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Put all questions of a split to a base model.
+
+In: the model, items, questions, how to ask (settings). Out: `answers.parquet`.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and do the work."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", required=True, help="JSON of ScoreStage")
+    parser.add_argument("--axes", required=True, help="JSON: model, split")
+    parser.add_argument("--model", required=True, type=Path, help="the model's model.json")
+    parser.add_argument("--items", required=True, type=Path)
+    parser.add_argument("--questions", required=True, type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    args = parser.parse_args(argv)
+
+    import json
+
+    from sys2ft.evaluation.scoring import score_split
+    from sys2ft.grid import NONE
+    from sys2ft.models import load_model, load_tokenizer
+    from sys2ft.settings import ScoreStage
+    from sys2ft.tables import build_table, read_rows, write_table
+
+    stage = ScoreStage.model_validate_json(args.settings)
+    keys = {**json.loads(args.axes), "method": NONE, "protocol": NONE, "teacher": NONE, "seed": None}
+    items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
+    answers = score_split(load_model(args.model), load_tokenizer(args.model), items, questions, stage)
+    write_table(build_table("answers", answers, keys), args.output, stage.model_dump(mode="json"))
+
+
+if __name__ == "__main__":
+    main()
