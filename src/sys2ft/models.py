@@ -16,6 +16,7 @@ from sys2ft.settings import Dtype, GgufSource, ModelSettings, PrepareModelStage,
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 HUB_FILES = ["*.safetensors", "*.json", "tokenizer.model", "merges.txt", "vocab.txt", "*.jinja"]
 
 
@@ -171,12 +172,18 @@ def _location(manifest_path: str | Path) -> tuple[dict[str, Any], str, dict[str,
 
 def load_tokenizer(manifest_path: str | Path) -> "PreTrainedTokenizerBase":
     """The model's tokenizer; one without a chat template gets the plain one of `chat.py`."""
-    from transformers import AutoTokenizer
-
     from sys2ft.chat import PLAIN_TEMPLATE
 
     _, weights, hub = _location(manifest_path)
-    tokenizer = AutoTokenizer.from_pretrained(weights, **hub)
+    described = Path(weights) / "tokenizer_config.json"
+    if described.is_file() and json.loads(described.read_text()).get("tokenizer_class") in GENERIC_TOKENIZERS:
+        from transformers import PreTrainedTokenizerFast  # the class that is named; finding it out imports torch: 3 s
+
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(weights)
+    else:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(weights, **hub)
     if tokenizer.chat_template is None:
         print(f"{weights}: no chat template; the plain one is used")
         tokenizer.chat_template = PLAIN_TEMPLATE

@@ -22,8 +22,9 @@ def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
     study = load_study(config, file)
     check_news(study, file)
     check_models(study, file)
-    for path in {study.teacher(cell.resolved_teacher()).path for cell in study.cells()} - {None}:
-        load_recorded(path)
+    for path in {study.teacher(cell.resolved_teacher()).path for cell in study.cells()}:
+        if path is not None:
+            load_recorded(path)
     return study
 
 

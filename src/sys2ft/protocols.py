@@ -57,9 +57,7 @@ def _different_sequences(
     kept = [row for row in study if row["item"] == item["item"] and row["status"] == "kept"]
     if not kept:
         raise ValueError(f"item '{item['item']}' has no study row of kind '{protocol.study}' to train on")
-    return [
-        (row["row"], build_messages(item, protocol, stage.context, row["text"], row["question"])) for row in kept
-    ]
+    return [(row["row"], build_messages(item, protocol, stage.context, row["text"], row["question"])) for row in kept]
 
 
 def build_messages(

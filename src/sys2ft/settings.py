@@ -252,8 +252,10 @@ class ScoringSettings(Frozen):
     neutral_question: str = "Answer the question."
     """Stands in place of the question in the control `blank_question`."""
     letter_instruction: str = "Answer with the letter of the right option only."
-    row_tokens: int = Field(768, ge=16)
+    row_tokens: int = Field(512, ge=16)
+    """Rows of this many tokens; a prefix is computed again in every row that needs it."""
     tokens_per_pass: int = Field(3072, ge=16)
+    """Tokens in one forward pass; bounds memory."""
 
     @model_validator(mode="after")
     def _closed_book(self) -> "ScoringSettings":

@@ -14,7 +14,9 @@ localrules:
 def study_of_cells(artefact):
     """The study data of all cells that have any, each file once."""
     kinds = [(cell, STUDY.protocols[cell.protocol].study) for cell in CELLS]
-    return sorted({study_path(RESULTS, artefact, cell, kind) for cell, kind in kinds if kind})
+    return sorted(
+        {study_path(RESULTS, artefact, cell, kind) for cell, kind in kinds if kind}
+    )
 
 
 rule build_tables:
@@ -31,16 +33,16 @@ rule build_tables:
         answers_csv=pattern(RESULTS, "answers_table").replace(".parquet", ".csv"),
         cells=pattern(RESULTS, "cells_table"),
         cells_csv=pattern(RESULTS, "cells_table").replace(".parquet", ".csv"),
-    params:
-        settings=told(STUDY.build_tables_stage),
-        results=RESULTS,
-        version=VERSIONS["build_tables"],
     log:
         f"{RESULTS}/logs/build_tables.log",
     benchmark:
         f"{RESULTS}/benchmarks/build_tables.tsv"
     conda:
         "../../envs/workflow.yaml"
+    params:
+        settings=told(STUDY.build_tables_stage),
+        results=RESULTS,
+        version=VERSIONS["build_tables"],
     shell:
         """
         python workflow/scripts/build_tables.py \
@@ -48,7 +50,7 @@ rule build_tables:
             --results {params.results:q} \
             --output-answers {output.answers:q} \
             --output-cells {output.cells:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """
 
 
@@ -59,20 +61,20 @@ rule estimate_effects:
     output:
         effects=pattern(RESULTS, "effects_table"),
         effects_csv=pattern(RESULTS, "effects_table").replace(".parquet", ".csv"),
-    params:
-        settings=told(STUDY.estimate_effects_stage),
-        version=VERSIONS["estimate_effects"],
     log:
         f"{RESULTS}/logs/estimate_effects.log",
     benchmark:
         f"{RESULTS}/benchmarks/estimate_effects.tsv"
     conda:
         "../../envs/workflow.yaml"
+    params:
+        settings=told(STUDY.estimate_effects_stage),
+        version=VERSIONS["estimate_effects"],
     shell:
         """
         python workflow/scripts/estimate_effects.py \
             --settings {params.settings:q} \
             --answers {input.answers:q} \
             --output {output.effects:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """

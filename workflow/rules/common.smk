@@ -45,7 +45,9 @@ def logs(artefact, name):
 
 def times(artefact, name):
     """The benchmark file of a rule, likewise."""
-    return logs(artefact, name).replace("/logs/", "/benchmarks/").replace(".log", ".tsv")
+    return (
+        logs(artefact, name).replace("/logs/", "/benchmarks/").replace(".log", ".tsv")
+    )
 
 
 def told(stage, *names):
@@ -63,7 +65,9 @@ def axes(*names):
 
     def from_wildcards(wildcards):
         values = {name: wildcards[name] for name in names}
-        return json.dumps({name: int(v) if name == "seed" else v for name, v in values.items()})
+        return json.dumps(
+            {name: int(v) if name == "seed" else v for name, v in values.items()}
+        )
 
     return from_wildcards
 

@@ -14,21 +14,21 @@ rule score_base:
         questions=pattern(RESULTS, "questions"),
     output:
         pattern(RESULTS, "base_answers"),
-    params:
-        settings=told(STUDY.score_stage),
-        axes=axes("model", "split"),
-        version=VERSIONS["score_base"],
-    threads: need("threads", learner)
-    resources:
-        gpu=need("gpu", learner),
-        mem_mb=need("mem_mb", learner),
-        runtime=need("runtime", learner),
     log:
         logs("base_answers", "score_base"),
     benchmark:
         times("base_answers", "score_base")
     conda:
         "../../envs/train.yaml"
+    threads: need("threads", learner)
+    resources:
+        gpu=need("gpu", learner),
+        mem_mb=need("mem_mb", learner),
+        runtime=need("runtime", learner),
+    params:
+        settings=told(STUDY.score_stage),
+        axes=axes("model", "split"),
+        version=VERSIONS["score_base"],
     shell:
         """
         python workflow/scripts/score_base.py \
@@ -38,7 +38,7 @@ rule score_base:
             --items {input.news_items:q} \
             --questions {input.questions:q} \
             --output {output:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """
 
 
@@ -51,22 +51,22 @@ rule score_answers:
         questions=pattern(RESULTS, "questions"),
     output:
         pattern(RESULTS, "answers"),
-    params:
-        settings=told(STUDY.score_stage),
-        method=told(STUDY.fine_tune_stage, "method"),
-        cell=cell_name,
-        version=VERSIONS["score_answers"],
-    threads: need("threads", learner)
-    resources:
-        gpu=need("gpu", learner),
-        mem_mb=need("mem_mb", learner),
-        runtime=need("runtime", learner),
     log:
         logs("answers", "score_answers"),
     benchmark:
         times("answers", "score_answers")
     conda:
         "../../envs/train.yaml"
+    threads: need("threads", learner)
+    resources:
+        gpu=need("gpu", learner),
+        mem_mb=need("mem_mb", learner),
+        runtime=need("runtime", learner),
+    params:
+        settings=told(STUDY.score_stage),
+        method=told(STUDY.fine_tune_stage, "method"),
+        cell=cell_name,
+        version=VERSIONS["score_answers"],
     shell:
         """
         python workflow/scripts/score_answers.py \
@@ -78,5 +78,5 @@ rule score_answers:
             --items {input.news_items:q} \
             --questions {input.questions:q} \
             --output {output:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """

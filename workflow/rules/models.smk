@@ -15,20 +15,20 @@ rule prepare_model:
     output:
         manifest=pattern(RESULTS, "model"),
         weights=directory(pattern(RESULTS, "weights")),
-    params:
-        settings=told(STUDY.prepare_model_stage, "model"),
-        version=VERSIONS["prepare_model"],
     log:
         logs("model", "prepare_model"),
     benchmark:
         times("model", "prepare_model")
     conda:
         "../../envs/train.yaml"
+    params:
+        settings=told(STUDY.prepare_model_stage, "model"),
+        version=VERSIONS["prepare_model"],
     shell:
         """
         python workflow/scripts/prepare_model.py \
             --settings {params.settings:q} \
             --output-weights {output.weights:q} \
             --output-manifest {output.manifest:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """

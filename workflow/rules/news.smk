@@ -17,19 +17,19 @@ rule validate_news:
     output:
         news_items=pattern(RESULTS, "items"),
         questions=pattern(RESULTS, "questions"),
-    params:
-        version=VERSIONS["validate_news"],
     log:
         logs("items", "validate_news"),
     benchmark:
         times("items", "validate_news")
     conda:
         "../../envs/workflow.yaml"
+    params:
+        version=VERSIONS["validate_news"],
     shell:
         """
         python workflow/scripts/validate_news.py \
             --news {input.news:q} \
             --output-items {output.news_items:q} \
             --output-questions {output.questions:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """

@@ -9,7 +9,9 @@ Out: generate_study/teacher=.../kind=.../split=.../seed=.../completions.parquet,
 def teacher_source(wildcards):
     """What the teacher is read from: a prepared model, or recorded study data."""
     model = writer(wildcards)
-    return STUDY.teacher(wildcards.teacher).path or artefact_path(RESULTS, "model", model=model)
+    return STUDY.teacher(wildcards.teacher).path or artefact_path(
+        RESULTS, "model", model=model
+    )
 
 
 rule generate_study:
@@ -20,21 +22,21 @@ rule generate_study:
     output:
         completions=pattern(RESULTS, "completions"),
         study=pattern(RESULTS, "study"),
-    params:
-        settings=told(STUDY.generate_study_stage, "teacher", "kind"),
-        axes=axes("teacher", "kind", "split", "seed"),
-        version=VERSIONS["generate_study"],
-    threads: need("threads", writer)
-    resources:
-        gpu=need("gpu", writer),
-        mem_mb=need("mem_mb", writer),
-        runtime=need("runtime", writer),
     log:
         logs("study", "generate_study"),
     benchmark:
         times("study", "generate_study")
     conda:
         "../../envs/train.yaml"
+    threads: need("threads", writer)
+    resources:
+        gpu=need("gpu", writer),
+        mem_mb=need("mem_mb", writer),
+        runtime=need("runtime", writer),
+    params:
+        settings=told(STUDY.generate_study_stage, "teacher", "kind"),
+        axes=axes("teacher", "kind", "split", "seed"),
+        version=VERSIONS["generate_study"],
     shell:
         """
         python workflow/scripts/generate_study.py \
@@ -44,5 +46,5 @@ rule generate_study:
             --items {input.news_items:q} \
             --output-completions {output.completions:q} \
             --output-study {output.study:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """

@@ -28,17 +28,19 @@ rule compose_training:
         news_items=pattern(RESULTS, "items"),
     output:
         pattern(RESULTS, "sequences"),
-    params:
-        settings=told(STUDY.compose_training_stage, "protocol"),
-        axes=axes("model", "protocol", "teacher", "split", "seed"),
-        study=lambda wildcards, input: f"--study {input.study}" if "study" in input.keys() else "",
-        version=VERSIONS["compose_training"],
     log:
         logs("sequences", "compose_training"),
     benchmark:
         times("sequences", "compose_training")
     conda:
         "../../envs/train.yaml"
+    params:
+        settings=told(STUDY.compose_training_stage, "protocol"),
+        axes=axes("model", "protocol", "teacher", "split", "seed"),
+        study=lambda wildcards, input: (
+            f"--study {input.study}" if "study" in input.keys() else ""
+        ),
+        version=VERSIONS["compose_training"],
     shell:
         """
         python workflow/scripts/compose_training.py \
@@ -48,7 +50,7 @@ rule compose_training:
             --items {input.news_items:q} \
             {params.study} \
             --output {output:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """
 
 
@@ -60,21 +62,21 @@ rule fine_tune:
     output:
         adapters=directory(pattern(RESULTS, "adapters")),
         train_log=pattern(RESULTS, "train_log"),
-    params:
-        settings=told(STUDY.fine_tune_stage, "method"),
-        cell=cell_name,
-        version=VERSIONS["fine_tune"],
-    threads: need("threads", learner)
-    resources:
-        gpu=need("gpu", learner),
-        mem_mb=need("mem_mb", learner),
-        runtime=need("runtime", learner),
     log:
         logs("adapters", "fine_tune"),
     benchmark:
         times("adapters", "fine_tune")
     conda:
         "../../envs/train.yaml"
+    threads: need("threads", learner)
+    resources:
+        gpu=need("gpu", learner),
+        mem_mb=need("mem_mb", learner),
+        runtime=need("runtime", learner),
+    params:
+        settings=told(STUDY.fine_tune_stage, "method"),
+        cell=cell_name,
+        version=VERSIONS["fine_tune"],
     shell:
         """
         python workflow/scripts/fine_tune.py \
@@ -84,5 +86,5 @@ rule fine_tune:
             --sequences {input.sequences:q} \
             --output-adapters {output.adapters:q} \
             --output-log {output.train_log:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """

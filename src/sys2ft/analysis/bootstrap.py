@@ -79,10 +79,8 @@ class Resampler:
         outer = stats.norm.cdf(expansion * stats.t.ppf(tail, df))
         low, high = np.quantile(draws, [outer, 1 - outer])
         error = float(draws.std()) * expansion
-        if error == 0:
-            p = 1.0 if estimate == 0 else 0.0
-        else:
-            p = float(2 * stats.t.sf(abs(estimate) / error, df))
+        ratio = abs(estimate) / error if error else float("inf") if estimate else 0.0
+        p = float(2 * stats.t.sf(ratio, df))
         detectable = float(stats.t.ppf(1 - tail, df) + stats.t.ppf(power, df)) * error
         return Interval(estimate, float(low), float(high), p, detectable)
 

@@ -272,7 +272,8 @@ def _row(
     if under is None or net is None:
         return row | {"verdict": "no control was scored"}
     beside, difference = comparison.interval(*under), comparison.interval(*net)
-    assert beside is not None and difference is not None
+    assert beside is not None  # as `own` is not
+    assert difference is not None
     row |= {"control_low": beside.low, "control_high": beside.high, "p": difference.p}
     row |= {"net_low": difference.low, "net_high": difference.high, "detectable": difference.detectable}
     if difference.covers(0):

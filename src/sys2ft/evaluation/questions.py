@@ -32,9 +32,7 @@ class Asking:
     """The item whose adapter answers (where there are adapters)."""
 
 
-def ask_all(
-    items: Sequence[Row], questions: Sequence[Row], scoring: ScoringSettings, tuned: bool
-) -> Iterator[Asking]:
+def ask_all(items: Sequence[Row], questions: Sequence[Row], scoring: ScoringSettings, tuned: bool) -> Iterator[Asking]:
     """All ways every question of a split is put to a model.
 
     The other item of `other_news` and `other_adapter` is the next one of the split, the first after the last.
@@ -51,7 +49,9 @@ def ask_all(
         own = question["item"]
         for mode in scoring.modes:
             for condition in scoring.conditions:
-                news = {"closed_book": None, "in_context": by_name[own], "other_news": by_name[following[own]]}[condition]
+                news = {"closed_book": None, "in_context": by_name[own], "other_news": by_name[following[own]]}[
+                    condition
+                ]
                 yield Asking(own, question, condition, NONE, mode, news, own)
                 if "blank_question" in scoring.controls and condition != "other_news":
                     yield Asking(own, question, condition, "blank_question", mode, news, own)

@@ -4,6 +4,7 @@ Kinds with the parser `text` need one call a study row. `questions` (Self-QA, Ne
 are written with the news in context, then each is answered with the news in context.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,7 @@ def study_items(
         study.rows = _question_rows(samples, stage)
         _answer(study, by_item, stage, engine, seed_parts)
     _number_rows(study.rows)
-    check_kept(study.rows, list(by_item), stage)
+    check_kept(study, list(by_item), stage)
     return study
 
 
@@ -120,9 +121,7 @@ def _answer(
     for row in asked:
         item, number = items[row["item"]], numbers[row["item"]]
         numbers[row["item"]] += 1
-        requests.append(
-            _request(stage, item, "answer", number, prompt, limit, seed_parts, question=row["question"])
-        )
+        requests.append(_request(stage, item, "answer", number, prompt, limit, seed_parts, question=row["question"]))
     samples = engine(requests)
     study.completions += [_completion_row(sample) for sample in samples]
     for row, sample in zip(asked, samples, strict=True):
@@ -137,19 +136,22 @@ def _number_rows(rows: list[dict[str, Any]]) -> None:
         numbers[row["item"]] = row["row"] + 1
 
 
-def check_kept(rows: Sequence[Mapping[str, Any]], items: Sequence[str], stage: GenerateStudyStage) -> None:
+def check_kept(study: Studied, items: Sequence[str], stage: GenerateStudyStage) -> None:
     """Fail rather than train on next to nothing.
 
     Raises:
-        TooLittleKept: names the item, how many rows were read, and why the others were not.
+        TooLittleKept: names the item, how many rows were read and why the others were not, with an example.
     """
+    completions = {row["request"]: row["completion"] for row in study.completions}
     for item in items:
-        statuses = [row["status"] for row in rows if row["item"] == item]
-        kept = statuses.count("kept")
-        if kept == 0 or kept < stage.kind.min_kept * len(statuses):
-            lost = {status: statuses.count(status) for status in sorted(set(statuses) - {"kept"})}
+        rows = [row for row in study.rows if row["item"] == item]
+        lost = [row for row in rows if row["status"] != "kept"]
+        kept = len(rows) - len(lost)
+        if kept == 0 or kept < stage.kind.min_kept * len(rows):
+            counts = dict(Counter(row["status"] for row in lost))
             raise TooLittleKept(
-                f"item '{item}': {kept} of {len(statuses)} study rows could be read ({lost}); at least "
-                f"{stage.kind.min_kept:.0%} are asked for: look at `completions.parquet` of a run with a lower "
-                "min_kept, and mend the instruction or take a stronger teacher"
+                f"item '{item}': {kept} of {len(rows)} study rows could be read ({counts}), and at least "
+                f"{stage.kind.min_kept:.0%} are asked for. One that could not: "
+                f"{completions[lost[0]['request']][:300]!r}. Mend the kind's instruction, take a stronger teacher, or "
+                "lower the kind's min_kept"
             )

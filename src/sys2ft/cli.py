@@ -1,0 +1,91 @@
+"""The command `sys2ft`: look at a study's results."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sys2ft.errors import InputError
+
+EFFECT_COLUMNS = (
+    "protocol", "mode", "measure", "versus", "estimate", "low", "high", "control", "control_estimate", "net",
+    "net_low", "net_high", "detectable", "verdict",
+)  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and run one command."""
+    parser = argparse.ArgumentParser(prog="sys2ft", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    show = commands.add_parser("show", help="one worked example of a cell, from news to option scores")
+    show.add_argument("cell", help="model=.../method=.../protocol=.../teacher=.../split=.../seed=...")
+    show.add_argument("--item", help="the item's id (default: the first of the split)")
+    show.add_argument("--question", help="a question's id, or 'all' (default: the item's first)")
+    table = commands.add_parser("table", help="print a table of the results")
+    table.add_argument("name", choices=["effects", "cells"])
+    table.add_argument("--split", help="of the effects (default: all splits taken together)")
+    for command in (show, table):
+        command.add_argument("--results", default="results", help="the results folder (default: %(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        {"show": _show, "table": _table}[args.command](args)
+    except InputError as error:
+        sys.exit(str(error))
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+
+
+def _show(args: argparse.Namespace) -> None:
+    from sys2ft.grid import Cell
+    from sys2ft.worked_example import show_example
+
+    path = args.cell[max(args.cell.find("model="), 0) :]
+    try:
+        cell = Cell.from_path(path)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            "sys2ft show", "cell", str(error), "copy the path of a folder below results/fine_tune"
+        ) from None
+    for line in show_example(args.results, cell, args.item, args.question):
+        print(line)
+
+
+def _table(args: argparse.Namespace) -> None:
+    from sys2ft.paths import artefact_path
+    from sys2ft.tables import read_rows
+
+    path = Path(artefact_path(args.results, f"{args.name}_table"))
+    if not path.exists():
+        raise InputError(path, "", "no such table", "run the study first (`make run`)")
+    rows = read_rows(args.name, path)
+    if args.name == "effects":
+        splits = list(dict.fromkeys(row["split"] for row in rows))
+        split = args.split or splits[0]
+        if split not in splits:
+            raise InputError(path, "split", f"there is no split '{split}'", f"use one of: {', '.join(splits)}")
+        shown = [row for row in rows if row["split"] == split]
+        models = list(dict.fromkeys((row["model"], row["method"], row["teacher"]) for row in shown))
+        varying = [name for i, name in enumerate(("model", "method", "teacher")) if len({m[i] for m in models}) > 2]
+        first = shown[0]
+        print(f"effects on split '{split}': {first['items']} items, {first['questions']} questions, model "
+              f"{', '.join(dict.fromkeys(m for m, _, _ in models))}; accuracies and differences in percent")  # fmt: skip
+        print(format_rows(shown, [*varying, *EFFECT_COLUMNS], percent=True))
+    else:
+        print(format_rows(rows, list(rows[0])))
+    folder = path.parent
+    print(f"\ntables: {', '.join(str(folder / name) for name in sorted(p.name for p in folder.iterdir()))}")
+
+
+def format_rows(rows: Sequence[dict], columns: Sequence[str], percent: bool = False) -> str:
+    """Rows as aligned text; numbers as percentages where asked, nothing for null."""
+
+    def cell(value: object) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, float):
+            return f"{100 * value:.1f}" if percent else f"{value:.4g}"
+        return str(value)
+
+    lines = [list(columns), *([cell(row[column]) for column in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)

@@ -1,0 +1,547 @@
+"""Measures against answers worked out by hand, and intervals that mean what they say."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sys2ft.analysis.bootstrap import Arm, Interval, Resampler, correct_holm
+from sys2ft.analysis.cells import summarise_cell
+from sys2ft.analysis.effects import FAMILIARITY, NO_GAIN, TOO_FEW, estimate_effects
+from sys2ft.settings import EstimateEffectsStage, StatisticsSettings
+from sys2ft.tables import SCHEMAS, build_table
+
+# One digit a question, one word an item: right or wrong. Four items (a, b, c, d) of two questions each.
+BASE = {
+    ("closed_book", "none"): "10 00 01 00",  # 2 of 8
+    ("closed_book", "blank_question"): "00 00 10 00",  # 1
+    ("in_context", "none"): "11 11 11 10",  # 7
+    ("in_context", "blank_question"): "00 10 10 00",  # 2
+    ("other_news", "none"): "10 00 01 10",  # 3
+}
+TUNED = {
+    ("closed_book", "none"): "11 10 11 00",  # 5
+    ("closed_book", "blank_question"): "10 10 00 00",  # 2
+    ("closed_book", "other_adapter"): "00 10 00 00",  # 1
+    ("in_context", "none"): "11 01 10 01",  # 5
+    ("in_context", "blank_question"): "10 00 00 00",  # 1
+    ("other_news", "none"): "00 10 00 01",  # 2
+}
+SHADOWED = {
+    ("closed_book", "none"): "10 00 10 00",  # 2
+    ("closed_book", "blank_question"): "00 10 00 00",  # 1
+}
+NAIVE = {
+    ("closed_book", "none"): "10 10 10 00",  # 3
+    ("closed_book", "blank_question"): "10 00 10 10",  # 3
+}
+Scored = Mapping[tuple[str, str], str]
+
+
+def answers(protocol: str, scored: Scored, seed: int | None = 0, split: str = "s", mode: str = "cloze") -> list[dict]:
+    """Rows of the table `answers`, as far as they are looked at."""
+    base = protocol == "none"
+    return [
+        {
+            "model": "m",
+            "method": "none" if base else "lora",
+            "protocol": protocol,
+            "teacher": "none" if protocol in ("none", "naive") else "self",
+            "split": split,
+            "seed": None if base else seed,
+            "item": item,
+            "question_id": f"{split}-{item}-{number}",
+            "condition": condition,
+            "control": control,
+            "mode": mode,
+            "correct": float(right),
+        }
+        for (condition, control), table in scored.items()
+        for item, rights in zip("abcdefghijklmnopqrst", table.split(), strict=False)
+        for number, right in enumerate(rights)
+    ]
+
+
+STUDY = answers("none", BASE) + answers("naive", NAIVE) + answers("qa", TUNED) + answers("qa_shadowed", SHADOWED)
+
+
+def estimate(rows: Sequence[dict], shadow_pairs: tuple = (("qa", "qa_shadowed"),), **statistics: Any) -> list[dict]:
+    chosen = {"draws": 400, "min_items": 2, **statistics}
+    return estimate_effects(
+        rows, EstimateEffectsStage(statistics=StatisticsSettings(**chosen), shadow_pairs=shadow_pairs)
+    )
+
+
+def effect(rows: Sequence[dict], measure: str, control: str | None, protocol: str = "qa", **keys: Any) -> dict:
+    """The one row of a measure beside a control."""
+    wanted = {"measure": measure, "control": control, "protocol": protocol, **keys}
+    (row,) = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+    return row
+
+
+EFFECTS = estimate(STUDY)
+
+
+# --------------------------------------------------------------------------------------------------- worked out by hand
+@pytest.mark.parametrize(
+    ("protocol", "measure", "control", "value", "under_control"),
+    [
+        ("none", "closed_book", "blank_question", 2 / 8, 1 / 8),
+        ("none", "in_context", "blank_question", 7 / 8, 2 / 8),
+        ("none", "in_context", "other_news", 7 / 8, 3 / 8),
+        ("none", "in_context_gain", "blank_question", (7 - 2) / 8, (2 - 1) / 8),
+        ("none", "in_context_gain", "other_news", (7 - 2) / 8, (3 - 2) / 8),
+        ("qa", "closed_book", "blank_question", 5 / 8, 2 / 8),
+        ("qa", "closed_book", "other_adapter", 5 / 8, 1 / 8),
+        ("qa", "in_context", "blank_question", 5 / 8, 1 / 8),
+        ("qa", "in_context", "other_news", 5 / 8, 2 / 8),
+        ("qa", "closed_book_gain", "blank_question", (5 - 2) / 8, (2 - 1) / 8),
+        ("qa", "closed_book_gain", "other_adapter", (5 - 2) / 8, (1 - 2) / 8),
+        ("qa", "ft_icl_gap", "blank_question", (7 - 5) / 8, (2 - 2) / 8),
+        ("qa", "overexposure", "blank_question", (7 - 5) / 8, (2 - 1) / 8),
+        ("qa", "gap_closed", "blank_question", (5 - 2) / (7 - 2), (2 - 1) / (7 - 2)),
+        ("qa", "shadowing", "blank_question", (5 - 2) / 8, (2 - 1) / 8),
+        ("qa", "protocol_contrast", "blank_question", (5 - 3) / 8, (2 - 3) / 8),
+        ("naive", "closed_book_gain", "blank_question", (3 - 2) / 8, (3 - 1) / 8),
+        ("qa_shadowed", "protocol_contrast", "blank_question", (2 - 3) / 8, (1 - 3) / 8),
+    ],
+)
+def test_a_measure_stands_beside_its_control_and_net_of_it(protocol, measure, control, value, under_control):
+    row = effect(EFFECTS, measure, control, protocol)
+    assert row["estimate"] == pytest.approx(value)
+    assert row["control_estimate"] == pytest.approx(under_control)
+    assert row["net"] == pytest.approx(value - under_control)
+    assert row["low"] <= row["high"]
+    assert row["net_low"] <= row["net_high"]
+    assert (row["items"], row["questions"], row["seeds"]) == (4, 8, 1)
+
+
+def test_no_measure_stands_twice_and_none_is_invented():
+    found = [(row["protocol"], row["measure"], row["versus"], row["control"]) for row in EFFECTS]
+    assert len(set(found)) == len(found)
+    assert {measure for protocol, measure, _, _ in found if protocol == "qa_shadowed"} == {
+        "closed_book", "closed_book_gain", "ft_icl_gap", "gap_closed", "protocol_contrast",
+    }  # fmt: skip
+    assert {measure for protocol, measure, _, _ in found if protocol == "none"} == {
+        "closed_book", "in_context", "in_context_gain",
+    }  # fmt: skip
+    assert [protocol for protocol, measure, _, _ in found if measure == "shadowing"] == ["qa"]
+
+
+def test_a_comparison_names_the_protocol_compared_with():
+    assert effect(EFFECTS, "shadowing", "blank_question")["versus"] == "qa_shadowed"
+    assert effect(EFFECTS, "protocol_contrast", "blank_question")["versus"] == "naive"
+    assert effect(EFFECTS, "closed_book", "blank_question")["versus"] is None
+
+
+def test_the_reference_protocol_is_not_compared_with_itself():
+    assert not [row for row in EFFECTS if row["measure"] == "protocol_contrast" and row["protocol"] == "naive"]
+
+
+def test_another_reference_protocol_can_be_chosen():
+    row = effect(estimate(STUDY, (), reference_protocol="qa_shadowed"), "protocol_contrast", "blank_question")
+    assert row["versus"] == "qa_shadowed"
+    assert row["estimate"] == pytest.approx((5 - 2) / 8)
+
+
+def test_effects_fit_their_table():
+    assert build_table("effects", EFFECTS).num_rows == len(EFFECTS)
+    assert set(EFFECTS[0]) == set(SCHEMAS["effects"].names)
+
+
+def test_items_of_more_questions_weigh_more():
+    rows = answers("none", {("closed_book", "none"): "1111 0 00 0"})
+    (row,) = estimate(rows)
+    assert row["estimate"] == pytest.approx(4 / 8)
+    assert (row["items"], row["questions"]) == (4, 8)
+
+
+def test_a_share_of_option_orders_counts_as_a_share():
+    rows = [row | {"correct": 0.25} for row in answers("none", {("closed_book", "none"): "11 11 11"})]
+    assert estimate(rows)[0]["estimate"] == pytest.approx(0.25)
+
+
+def test_a_measure_whose_controls_were_not_scored_stands_alone_and_says_so():
+    scored = {key: table for key, table in BASE.items() if key[1] == "none" and key[0] != "other_news"}
+    row = effect(estimate(answers("none", scored)), "in_context_gain", None, "none")
+    assert row["estimate"] == pytest.approx(5 / 8)
+    assert row["verdict"] == "no control was scored"
+    assert row["net"] is None
+    assert row["p"] is None
+
+
+def test_a_measure_whose_terms_were_not_scored_is_left_out():
+    rows = estimate(answers("none", {("closed_book", "none"): "10 00 01 00"}))
+    assert [row["measure"] for row in rows] == ["closed_book"]
+
+
+# ---------------------------------------------------------------------------------------------------------------- seeds
+def test_seeds_are_averaged():
+    other = dict.fromkeys(TUNED, "00 00 00 00")
+    rows = estimate(answers("none", BASE) + answers("qa", TUNED, 0) + answers("qa", other, 1))
+    row = effect(rows, "closed_book_gain", "blank_question")
+    assert row["estimate"] == pytest.approx((5 / 2 - 2) / 8)
+    assert row["control_estimate"] == pytest.approx((2 / 2 - 1) / 8)
+    assert row["seeds"] == 2
+
+
+def test_seeds_that_differ_widen_the_interval():
+    right, wrong = {("closed_book", "none"): "11 11 11 11"}, {("closed_book", "none"): "00 00 00 00"}
+    base = answers("none", {("closed_book", "none"): "10 10 10 10"})
+    agree = estimate(base + answers("qa", {("closed_book", "none"): "10 10 10 10"}, 0))
+    differ = estimate(base + answers("qa", right, 0) + answers("qa", wrong, 1))
+    agreed, differed = effect(agree, "closed_book", None), effect(differ, "closed_book", None)
+    assert agreed["estimate"] == differed["estimate"] == 0.5
+    assert agreed["low"] == agreed["high"] == 0.5
+    assert differed["low"] == 0.0
+    assert differed["high"] == 1.0
+
+
+def test_a_contrast_is_taken_over_the_seeds_and_questions_that_both_have():
+    rows = answers("none", BASE) + answers("naive", NAIVE, 0)
+    rows += answers("qa", TUNED, 0) + answers("qa", dict.fromkeys(TUNED, "00 00 00 00"), 1)
+    row = effect(estimate(rows), "protocol_contrast", "blank_question")
+    assert row["seeds"] == 1
+    assert row["estimate"] == pytest.approx((5 - 3) / 8)
+
+
+def test_a_contrast_pairs_seeds_by_their_number_and_not_by_their_place():
+    one, two = {("closed_book", "none"): "11 11 11 11"}, {("closed_book", "none"): "10 00 01 00"}
+    rows = answers("none", {("closed_book", "none"): "10 00 01 00"})
+    rows += answers("naive", one, 0) + answers("naive", two, 1) + answers("qa", two, 1) + answers("qa", one, 0)
+    row = effect(estimate(rows), "protocol_contrast", None)
+    assert (row["estimate"], row["low"], row["high"]) == (0, 0, 0)
+
+
+def test_a_seed_that_was_not_run_on_a_split_does_not_count_as_wrong_answers():
+    """As `grid.exclude` leaves it: split t was run with seed 0 only, and every answer is right."""
+    right = {("closed_book", "none"): "11 11 11 11"}
+    rows = answers("none", right, split="s") + answers("none", right, split="t")
+    rows += answers("qa", right, 0, "s") + answers("qa", right, 1, "s") + answers("qa", right, 0, "t")
+    assert effect(estimate(rows), "closed_book", None, split="all")["estimate"] == pytest.approx(1.0)
+
+
+# ----------------------------------------------------------------------------------------------------- splits and modes
+def test_splits_stand_alone_and_together():
+    rows = estimate(answers("none", BASE, split="s") + answers("none", dict.fromkeys(BASE, "11 11"), split="t"))
+    assert [effect(rows, "closed_book", "blank_question", "none", split=name)["estimate"] for name in ("s", "t")] == [
+        2 / 8, 1.0,
+    ]  # fmt: skip
+    together = effect(rows, "closed_book", "blank_question", "none", split="all")
+    assert together["estimate"] == pytest.approx((2 + 4) / 12)
+    assert (together["items"], together["questions"]) == (6, 12)
+
+
+def test_one_split_alone_is_not_told_twice():
+    assert {row["split"] for row in EFFECTS} == {"s"}
+
+
+def test_items_of_the_same_name_in_two_splits_are_two_items():
+    rows = estimate(answers("none", BASE, split="s") + answers("none", BASE, split="t"))
+    assert effect(rows, "closed_book", "blank_question", "none", split="all")["items"] == 8
+
+
+def test_a_tuned_model_on_some_splits_is_compared_with_the_base_on_those():
+    rows = answers("none", BASE, split="s") + answers("none", dict.fromkeys(BASE, "11 11 11 11"), split="t")
+    together = effect(
+        estimate(rows + answers("qa", TUNED, split="s")), "closed_book_gain", "blank_question", split="all"
+    )
+    assert together["estimate"] == pytest.approx((5 - 2) / 8)
+    assert together["items"] == 4
+
+
+def test_modes_are_kept_apart():
+    rows = estimate(STUDY + answers("none", dict.fromkeys(BASE, "11 11 11 11"), mode="letter"))
+    assert effect(rows, "closed_book", "blank_question", "none", mode="cloze")["estimate"] == 2 / 8
+    assert effect(rows, "closed_book", "blank_question", "none", mode="letter")["estimate"] == 1.0
+
+
+# ------------------------------------------------------------------------------------------------------------- verdicts
+def scale(scored: Scored, times: int) -> dict:
+    """The same answers on more items."""
+    return {key: " ".join([table] * times) for key, table in scored.items()}
+
+
+def test_a_gain_that_its_control_explains_is_not_distinguishable_from_familiarity():
+    """Closed book from 2 to 5 of 8; with the question blanked from 1 to 4: the gain is there without the question."""
+    alike = TUNED | {("closed_book", "blank_question"): "10 10 11 00"}
+    rows = estimate(answers("none", scale(BASE, 5)) + answers("qa", scale(alike, 5)))
+    row = effect(rows, "closed_book_gain", "blank_question")
+    assert row["low"] > 0, "the gain itself is beyond doubt"
+    assert row["estimate"] == row["control_estimate"] == pytest.approx(3 / 8)
+    assert row["net_low"] <= 0 <= row["net_high"]
+    assert row["verdict"] == FAMILIARITY == "not distinguishable from familiarity"
+
+
+def test_a_gain_beyond_its_control_is_said_to_be_above_it():
+    rows = estimate(answers("none", scale(BASE, 5)) + answers("qa", scale(TUNED, 5)))
+    row = effect(rows, "closed_book_gain", "other_adapter")
+    assert row["net_low"] > 0
+    assert row["verdict"] == "above its control"
+    assert row["p"] < 0.05
+
+
+def test_a_measure_below_its_control_is_said_to_be_below_it():
+    low = {("closed_book", "none"): "00 10 00 00 00", ("closed_book", "blank_question"): "11 11 10 11 11"}
+    assert (
+        effect(estimate(answers("none", low)), "closed_book", "blank_question", "none")["verdict"]
+        == "below its control"
+    )
+
+
+@pytest.mark.parametrize("row", EFFECTS, ids=lambda row: f"{row['protocol']}-{row['measure']}-{row['control']}")
+def test_a_verdict_agrees_with_the_interval_of_the_net_measure(row):
+    if row["net_low"] is None:
+        assert row["verdict"] == NO_GAIN
+    else:
+        assert (row["verdict"] == FAMILIARITY) == (row["net_low"] <= 0 <= row["net_high"])
+
+
+def test_too_few_items_give_an_estimate_and_no_interval():
+    rows = estimate(STUDY, min_items=5)
+    assert {row["verdict"] for row in rows} == {TOO_FEW}
+    nothing = ("low", "high", "p", "p_holm", "control_low", "control_high", "net_low", "net_high", "detectable")
+    assert all(row[name] is None for row in rows for name in nothing)
+    row = effect(rows, "closed_book_gain", "blank_question")
+    assert (row["estimate"], row["control_estimate"], row["net"]) == (3 / 8, 1 / 8, 2 / 8)
+    assert effect(rows, "gap_closed", "blank_question")["estimate"] is None
+
+
+def test_just_enough_items_give_an_interval():
+    assert effect(estimate(STUDY, min_items=4), "closed_book", "blank_question")["low"] is not None
+
+
+# ----------------------------------------------------------------------------------------------------------- gap closed
+def test_gap_closed_is_undefined_where_the_base_has_no_in_context_gain():
+    flat = BASE | {("in_context", "none"): "01 00 10 00"}
+    row = effect(estimate(answers("none", flat) + answers("qa", TUNED)), "gap_closed", "blank_question")
+    assert row["verdict"] == NO_GAIN
+    assert all(row[name] is None for name in ("estimate", "low", "high", "net", "control_estimate", "p"))
+
+
+def test_gap_closed_is_undefined_where_the_interval_of_the_in_context_gain_covers_0():
+    unsure = BASE | {("in_context", "none"): "11 00 11 00"}  # gains of 1, 0, 1 and 0 questions
+    rows = estimate(answers("none", unsure) + answers("qa", TUNED))
+    gain = effect(rows, "in_context_gain", "blank_question", "none")
+    assert gain["estimate"] > 0
+    assert gain["low"] <= 0 <= gain["high"]
+    assert effect(rows, "gap_closed", "blank_question")["verdict"] == NO_GAIN
+
+
+def test_gap_closed_is_undefined_where_the_in_context_gain_is_there_without_the_question():
+    familiar = BASE | {("in_context", "blank_question"): "10 11 11 10"}
+    rows = estimate(answers("none", familiar) + answers("qa", TUNED))
+    assert effect(rows, "in_context_gain", "blank_question", "none")["low"] > 0
+    assert effect(rows, "gap_closed", "blank_question")["verdict"] == NO_GAIN
+
+
+def test_gap_closed_without_a_control_is_told_as_it_is():
+    plain = [{key: table for key, table in scored.items() if key[1] == "none"} for scored in (BASE, TUNED)]
+    row = effect(estimate(answers("none", plain[0]) + answers("qa", plain[1])), "gap_closed", None)
+    assert row["estimate"] == pytest.approx(3 / 5)
+    assert row["verdict"] == "no control was scored"
+
+
+def test_a_gap_that_is_closed_in_every_item_is_closed_for_certain():
+    base = {("closed_book", "none"): "00 00 00", ("in_context", "none"): "11 10 11"}
+    tuned = {("closed_book", "none"): "11 10 11"}
+    row = effect(estimate(answers("none", base) + answers("qa", tuned)), "gap_closed", None)
+    assert (row["estimate"], row["low"], row["high"]) == (1, 1, 1)
+
+
+# ----------------------------------------------------------------------------------------------------------------- Holm
+@pytest.mark.parametrize(
+    ("p_values", "corrected"),
+    [
+        ([], []),
+        ([0.03], [0.03]),
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.02, 0.02], [0.04, 0.04]),
+        ([0.9, 0.8, 0.001], [1.0, 1.0, 0.003]),
+        ([0.0, 1.0], [0.0, 1.0]),
+    ],
+)
+def test_holm_agrees_with_values_worked_out_by_hand(p_values, corrected):
+    assert correct_holm(p_values) == pytest.approx(corrected)
+
+
+p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(p_lists)
+def test_holm_keeps_the_order_and_lies_between_no_correction_and_bonferroni(p_values):
+    corrected = correct_holm(p_values)
+    ranked = [value for _, value in sorted(zip(p_values, corrected, strict=True))]
+    assert ranked == sorted(ranked)
+    for before, after in zip(p_values, corrected, strict=True):
+        assert before <= after <= min(1.0, len(p_values) * before) or after == pytest.approx(before)
+
+
+@settings(max_examples=100, deadline=None)
+@given(p_lists, st.randoms(use_true_random=False))
+def test_holm_does_not_depend_on_the_order_of_a_family(p_values, random):
+    order = random.sample(range(len(p_values)), len(p_values))
+    corrected = correct_holm(p_values)
+    assert correct_holm([p_values[place] for place in order]) == [corrected[place] for place in order]
+
+
+def test_a_family_is_one_measure_under_one_control_in_one_mode_and_split():
+    study = [row for mode in ("cloze", "letter") for row in (r | {"mode": mode} for r in STUDY)]
+    rows = estimate(study)
+    families: dict[tuple, list[dict]] = {}
+    for row in rows:
+        if row["p"] is None:
+            assert row["p_holm"] is None
+        else:
+            families.setdefault((row["measure"], row["control"], row["mode"], row["split"]), []).append(row)
+    assert max(len(family) for family in families.values()) == 4
+    for family in families.values():
+        assert [row["p_holm"] for row in family] == pytest.approx(correct_holm([row["p"] for row in family]))
+
+
+# ------------------------------------------------------------------------------------------------------------ intervals
+def arm(sums: Sequence, questions: int = 5) -> Arm:
+    """One seed unless `sums` has a list for each."""
+    table = np.atleast_2d(np.asarray(sums, dtype=float))
+    return Arm(table, np.full(table.shape[1], float(questions)))
+
+
+def interval_of(table: Arm, draws: int = 2000, level: float = 0.95, power: float = 0.8) -> Interval:
+    resampler = Resampler(table.sums.shape[1], len(table.sums), draws, seed=0)
+    return resampler.interval(table.mean(), resampler.draw(table), level, power)
+
+
+def test_two_identical_arms_differ_by_0_for_certain():
+    one, other = arm([1, 3, 0, 5, 2, 4]), arm([1, 3, 0, 5, 2, 4])
+    resampler = Resampler(6, 1, 500, seed=3)
+    difference = resampler.draw(one) - resampler.draw(other)
+    found = resampler.interval(one.mean() - other.mean(), difference, 0.95, 0.8)
+    assert (found.estimate, found.low, found.high, found.p, found.detectable) == (0, 0, 0, 1, 0)
+
+
+def test_two_identical_arms_of_several_seeds_differ_by_0_for_certain():
+    table = [[1, 3, 0, 5], [5, 5, 0, 1], [2, 2, 2, 2]]
+    resampler = Resampler(4, 3, 500, seed=3)
+    assert not (resampler.draw(arm(table)) - resampler.draw(arm(table))).any()
+
+
+def test_identical_protocols_have_a_contrast_of_0_for_certain():
+    rows = estimate(answers("none", BASE) + answers("naive", TUNED) + answers("qa", TUNED))
+    row = effect(rows, "protocol_contrast", "blank_question")
+    assert [row[name] for name in ("estimate", "low", "high", "net", "net_low", "net_high")] == [0] * 6
+    assert row["p"] == 1
+    assert row["verdict"] == FAMILIARITY
+
+
+def test_pairing_takes_out_what_items_have_in_common():
+    """Item difficulty varies widely, the gain is one question in each item: an interval of no width."""
+    easy_to_hard = arm([4, 3, 2, 1, 0, 0])
+    better = arm([5, 4, 3, 2, 1, 1])
+    resampler = Resampler(6, 1, 500, seed=1)
+    gain = resampler.draw(better) - resampler.draw(easy_to_hard)
+    found = resampler.interval(better.mean() - easy_to_hard.mean(), gain, 0.95, 0.8)
+    assert (found.low, found.high) == (pytest.approx(0.2), pytest.approx(0.2))
+
+
+def test_the_same_seed_gives_the_same_draws_and_another_does_not():
+    table = arm([1, 3, 0, 5, 2, 4])
+    first, again, other = (Resampler(6, 1, 50, seed).draw(table) for seed in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=3, max_size=12))
+def test_an_interval_of_an_accuracy_lies_within_0_and_1_and_holds_the_estimate(sums):
+    found = interval_of(arm(sums), draws=300)
+    assert -1e-9 <= found.low <= found.estimate + 1e-9
+    assert found.estimate - 1e-9 <= found.high <= 1 + 1e-9
+    assert 0 <= found.p <= 1
+    assert found.detectable >= 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=4, max_size=12).filter(lambda sums: len(set(sums)) > 1))
+def test_more_confidence_and_more_power_ask_for_more(sums):
+    table = arm(sums)
+    usual = interval_of(table)
+    sure = interval_of(table, level=0.99)
+    assert sure.low <= usual.low
+    assert usual.high <= sure.high
+    assert interval_of(table, power=0.9).detectable > usual.detectable
+
+
+def test_the_smallest_detectable_value_agrees_with_students_t():
+    """Ten items with a standard error of s / sqrt(10): (2.2622 + 0.8834) times it, from a table of t with 9 df."""
+    sums = [0, 1, 2, 3, 4, 5, 1, 2, 3, 4]
+    error = np.std(np.asarray(sums) / 5, ddof=1) / np.sqrt(10)
+    found = interval_of(arm(sums), draws=40_000)
+    assert found.detectable == pytest.approx((2.2622 + 0.8834) * error, rel=0.02)
+    assert found.p < 0.01
+
+
+def simulated_arms(studies: int) -> list[Arm]:
+    """Ten items of five questions, half of the answers right; intra-item correlation 0.15 (beta-binomial)."""
+    rng = np.random.default_rng(2025)
+    shape = (1 / 0.15 - 1) / 2
+    return [arm(rng.binomial(5, rng.beta(shape, shape, size=10))) for _ in range(studies)]
+
+
+def test_the_expanded_interval_covers_the_truth_about_as_often_as_it_says():
+    covered, plainly_covered, widened = 0, 0, []
+    arms = simulated_arms(400)
+    for number, table in enumerate(arms):
+        resampler = Resampler(10, 1, 400, seed=number)
+        draws = resampler.draw(table)
+        found = resampler.interval(table.mean(), draws, 0.95, 0.8)
+        low, high = np.quantile(draws, [0.025, 0.975])
+        covered += found.covers(0.5)
+        plainly_covered += low <= 0.5 <= high
+        assert found.low <= low <= high <= found.high
+        widened.append((found.high - found.low) / (high - low))
+    assert 0.91 <= covered / len(arms) <= 0.985
+    assert plainly_covered < covered
+    # Ten items: t with 9 df over the normal quantile, 2.262 / 1.960, times sqrt(10 / 9).
+    assert np.mean(widened) == pytest.approx(2.262 / 1.960 * np.sqrt(10 / 9), rel=0.06)
+
+
+def test_questions_drawn_one_by_one_would_cover_less():
+    """Why items are drawn: the standard error that takes questions for independent is too small."""
+    arms = simulated_arms(200)
+    spread = np.std([table.mean() for table in arms])
+    independent = np.sqrt(0.25 / 50)
+    clustered = np.mean([Resampler(10, 1, 200, 0).draw(table).std() for table in arms])
+    assert independent < 0.9 * spread
+    assert clustered == pytest.approx(spread, rel=0.12)
+
+
+# ------------------------------------------------------------------------------------------------------ costs of a cell
+def test_what_a_cell_cost_is_summed_by_hand():
+    log = [
+        {"item": item, "step": step, "loss": loss, "samples": 2, "tokens": 10, "loss_tokens": 4,
+         "computed_tokens": 15, "seconds": 0.5}
+        for item, losses in {"a": (3.0, 1.0), "b": (2.0, 0.0)}.items()
+        for step, loss in enumerate(losses, 1)
+    ]  # fmt: skip
+    questions = [{"item": "a"}, {"item": "a"}, {"item": "b"}]
+    study = [{"status": "kept"}, {"status": "empty"}, {"status": "kept"}, {"status": "kept"}]
+    completions = [{"prompt_tokens": 6, "completion_tokens": 3}, {"prompt_tokens": None, "completion_tokens": None}]
+    row = summarise_cell(questions, log, study, completions, parameters=100, teacher_parameters=1000)
+    assert row == {
+        "items": 2, "questions": 3, "study_rows": 4, "study_kept": 0.75, "teacher_prompt_tokens": 6,
+        "teacher_tokens": 3, "teacher_flops": 2 * 1000 * 9, "samples_seen": 8, "tokens_seen": 40,
+        "loss_tokens_seen": 16, "train_flops": 4 * 100 * 40, "first_loss": 2.5, "last_loss": 0.5,
+        "train_seconds": 1.0, "computed_share": 30 / 40,
+    }  # fmt: skip
+
+
+def test_a_cell_without_a_teacher_has_no_study_rows_and_cost_no_teacher():
+    log = [{"step": 1, "loss": 1.0, "samples": 1, "tokens": 4, "loss_tokens": 2, "computed_tokens": 4, "seconds": 1.0}]
+    row = summarise_cell([{"item": "a"}], log, [], [], 10, 0)
+    assert row["study_rows"] is None
+    assert row["study_kept"] is None
+    assert (row["teacher_tokens"], row["teacher_flops"]) == (0, 0)

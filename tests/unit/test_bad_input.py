@@ -1,0 +1,519 @@
+"""Bad input is refused before any work, with one message that names the file, the field and the mend."""
+
+import copy
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sys2ft.errors import InputError
+from sys2ft.news.items import load_news, read_yaml
+from sys2ft.preflight import open_study
+
+ROOT = Path(__file__).parents[2]
+FILE = "config/mine.yaml"
+SHIPPED = read_yaml(ROOT / "config/config.yaml")
+RANDOM_MODEL = {"source": {"kind": "random", "architecture": "llama", "shape": {"hidden_size": 32}}}
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """An empty project folder, so that whatever is written can be seen."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def shipped_config() -> dict[str, Any]:
+    """The shipped configuration, with absolute paths and a learner that needs no file."""
+    config = copy.deepcopy(SHIPPED)
+    for split in config["splits"].values():
+        split["path"] = str(ROOT / split["path"])
+    config["models"]["tiny"] = copy.deepcopy(RANDOM_MODEL)
+    config["grid"]["model"] = ["tiny"]
+    return config
+
+
+def listing() -> list[tuple[str, bytes]]:
+    return [(str(path), path.read_bytes() if path.is_file() else b"") for path in sorted(Path().rglob("*"))]
+
+
+def refusal(config: dict[str, Any]) -> str:
+    """The message that a configuration is refused with; nothing may be written meanwhile."""
+    before = listing()
+    with pytest.raises(InputError) as caught:
+        open_study(config, FILE)
+    assert listing() == before, "a refused study wrote to disk"
+    message = str(caught.value)
+    assert message.count(" To mend: ") == 1, message
+    return message
+
+
+def assert_says(message: str, file: object, field: str, mend: str) -> None:
+    assert message.startswith(f"{file}: {field}: " if field else f"{file}: "), message
+    assert mend in message.split(" To mend: ")[1], message
+
+
+def assert_config_refused(change: Change, field: str, mend: str, problem: str = "") -> None:
+    config = shipped_config()
+    change(config)
+    message = refusal(config)
+    assert_says(message, FILE, field, mend)
+    assert problem in message
+
+
+def setting(path: str, value: object) -> Change:
+    """Set a dotted key."""
+
+    def change(config: dict[str, Any]) -> None:
+        *parents, last = path.split(".")
+        for parent in parents:
+            config = config.setdefault(parent, {})
+        config[last] = value
+
+    return change
+
+
+def test_the_starting_configuration_is_accepted():
+    study = open_study(shipped_config(), FILE)
+    assert len(study.cells()) == 25
+    assert listing() == []
+
+
+# -------------------------------------------------------------------------------------------------------- configuration
+@pytest.mark.parametrize(
+    ("change", "field", "mend"),
+    [
+        (setting("bugdet", {}), "bugdet", "write 'budget'"),
+        (setting("budget.sampels", 8), "budget.sampels", "write 'samples'"),
+        (setting("methods.lora.rnak", 8), "methods.lora.rnak", "write 'rank'"),
+        (setting("protocols.naive.prefx", "own_news"), "protocols.naive.prefx", "write 'prefix'"),
+        (setting("grid.models", ["tiny"]), "grid.models", "write 'model'"),
+        (setting("statistics.unheard", 1), "statistics.unheard", "use one of: draws"),
+        (setting("models.tiny.resources", {"therads": 2}), "models.tiny.resources.therads", ""),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_closest_known_one(change, field, mend):
+    assert_config_refused(change, field, mend, "unknown key")
+
+
+@pytest.mark.parametrize(
+    ("axis", "name", "mend"),
+    [
+        ("model", "tinny", "write 'tiny'"),
+        ("method", "lroa", "write 'lora'"),
+        ("protocol", "paraphrse", "write 'paraphrase'"),
+        ("teacher", "slef", "write 'self'"),
+        ("split", "evnets", "write 'events'"),
+        ("split", "xxxxxxxx", "use one of: coding, discoveries"),
+    ],
+)
+def test_an_unknown_name_in_the_grid_is_named_with_a_suggestion(axis, name, mend):
+    assert_config_refused(setting(f"grid.{axis}", [name]), f"grid.{axis}", mend, f"there is no {axis} '{name}'")
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "mend"),
+    [
+        (setting("protocols.naive.study", "paraphrse"), "protocols.naive.study", "write 'paraphrase'"),
+        (setting("teachers.big", {"model": "tinny"}), "teachers.big.model", "write 'tiny'"),
+        (setting("teachers.big", {}), "teachers.big.model", "name the model that writes"),
+    ],
+)
+def test_an_unknown_name_within_the_catalogue_is_named(change, field, mend):
+    assert_config_refused(change, field, mend)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "mend"),
+    [
+        (setting("protocols.naive.ask", "Tell me of {titel}."), "protocols.naive.ask", "use question, title"),
+        (setting("protocols.naive.ask", "Tell me {}."), "protocols.naive.ask", "use question, title"),
+        (setting("protocols.naive.ask", "Tell me {title."), "protocols.naive.ask", "double a brace"),
+        (setting("protocols.naive.ask", "Tell me title}."), "protocols.naive.ask", "double a brace"),
+        (setting("protocols.naive.ask", "{question}"), "protocols.naive.ask", "remove {question}"),
+        (setting("prompts.context", "Here is some news."), "prompts.context", "write it where its text is to stand"),
+        (setting("prompts.context", "{news} {body}"), "prompts.context", "use news, title"),
+        (setting("prompts.context", "{news} {"), "prompts.context", "double a brace"),
+        (setting("kinds.paraphrase.instruction", "Rewrite {news}."), "kinds.paraphrase.instruction", "number, title"),
+        (setting("kinds.self_qa.answer_instruction", "Answer this."), "kinds.self_qa", "write it where"),
+        (setting("kinds.self_qa.answer_instruction", "{question} {x}"), "kinds.self_qa", "use question, title"),
+        (setting("kinds.self_qa.answer_instruction", None), "kinds.self_qa", "give answer_instruction"),
+    ],
+)
+def test_a_prompt_with_a_wrong_placeholder_or_a_stray_brace_is_refused(change, field, mend):
+    assert_config_refused(change, field, mend)
+
+
+def test_loss_on_a_prefix_that_is_not_there_is_refused():
+    assert_config_refused(setting("protocols.naive.prefix_loss", True), "protocols.naive", "set prefix: own_news")
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "abc1234", "A" * 40, "g" * 40, "0" * 39, "0" * 41, ""])
+def test_a_hub_revision_that_is_no_full_commit_is_refused(revision):
+    source = {"kind": "hub", "repository": "owner/name", "revision": revision}
+    config = shipped_config()
+    config["models"]["tiny"]["source"] = source
+    message = refusal(config)
+    assert message.startswith(f"{FILE}: models.tiny.source."), message
+    assert f".revision: String should match pattern '^[0-9a-f]{{40}}$'. To mend: replace '{revision}'." in message
+
+
+def test_a_key_of_a_model_source_is_named_as_it_is_written():
+    source = {"kind": "hub", "repository": "owner/name", "revision": "main"}
+    assert_config_refused(setting("models.tiny.source", source), "models.tiny.source.revision", "replace 'main'")
+
+
+def test_a_hub_revision_that_is_a_full_commit_is_accepted():
+    config = shipped_config()
+    config["models"]["tiny"]["source"] = {"kind": "hub", "repository": "owner/name", "revision": "0123456789" * 4}
+    open_study(config, FILE)
+
+
+@pytest.mark.parametrize("exclude", [[{"model": "tiny"}], [{"split": name} for name in SHIPPED["splits"]]])
+def test_excluding_the_whole_grid_is_refused(exclude):
+    assert_config_refused(setting("grid.exclude", exclude), "grid.exclude", "exclude less", "nothing is left")
+
+
+def test_excluding_by_an_unknown_axis_is_refused():
+    exclude = [{"split": "events"}, {"protcol": "naive"}]
+    assert_config_refused(setting("grid.exclude", exclude), "grid.exclude.1", "write 'protocol'", "no axis 'protcol'")
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        {"engine": "recorded"},
+        {"engine": "transformers", "path": "study.yaml"},
+        {"engine": "recorded", "path": "study.yaml", "model": "tiny"},
+    ],
+)
+def test_a_recorded_teacher_has_a_path_and_no_other_has(teacher):
+    assert_config_refused(setting("teachers.recorded", teacher), "teachers.recorded", "give path")
+
+
+@pytest.mark.parametrize("section", ["models", "methods", "protocols", "kinds", "teachers", "splits", "grid"])
+@pytest.mark.parametrize("value", ["text", [], None])
+def test_a_section_that_is_no_mapping_is_refused(section, value):
+    config = shipped_config()
+    config[section] = value
+    assert refusal(config).startswith(f"{FILE}: {section}: ")
+
+
+def test_a_number_in_place_of_a_section_is_refused():
+    assert_config_refused(setting("kinds", 3), "kinds", "replace 3")
+
+
+def test_a_name_that_is_no_safe_path_component_is_refused_in_the_catalogue():
+    config = shipped_config()
+    config["models"]["../x"] = RANDOM_MODEL
+    assert refusal(config).startswith(f"{FILE}: models.../x")
+
+
+# --------------------------------------------------------------------------------------------------------------- models
+def gguf(project: Path, **source: str) -> Change:
+    (project / "model.gguf").write_bytes(b"weights")
+    return setting("models.tiny.source", {"kind": "gguf", "file": "model.gguf", "sha256": "0" * 64, **source})
+
+
+def test_a_missing_gguf_file_is_named(project):
+    change = gguf(project, file="elsewhere.gguf")
+    assert_config_refused(change, "models.tiny.source.file", "fetch the file", "there is no file elsewhere.gguf")
+
+
+@pytest.mark.parametrize("package", ["no_such_package_here", "no_such_package_here.models"])
+def test_a_gguf_package_that_is_not_installed_is_named(project, package):
+    change = gguf(project, package=package)
+    assert_config_refused(change, "models.tiny.source.package", "install it", f"'{package}' is not installed")
+
+
+def test_a_gguf_file_with_another_checksum_is_refused_with_the_one_it_has(project):
+    change = gguf(project)
+    found = hashlib.sha256(b"weights").hexdigest()
+    assert_config_refused(change, "models.tiny.source.sha256", found, "model.gguf has another checksum")
+
+
+def test_a_gguf_file_with_the_checksum_is_accepted(project):
+    config = shipped_config()
+    gguf(project, sha256=hashlib.sha256(b"weights").hexdigest())(config)
+    open_study(config, FILE)
+
+
+@pytest.mark.parametrize(
+    ("present", "lacking"), [((), "config.json"), (("config.json",), "*.safetensors"), (("a.safetensors",), "config")]
+)
+def test_a_model_directory_that_lacks_a_file_is_refused(project, present, lacking):
+    (project / "saved").mkdir()
+    for name in present:
+        (project / "saved" / name).write_text("{}")
+    change = setting("models.tiny.source", {"kind": "directory", "path": "saved"})
+    assert_config_refused(
+        change, "models.tiny.source.path", "name a saved model's directory", f"saved has no {lacking}"
+    )
+
+
+def test_a_model_directory_that_does_not_exist_is_refused():
+    change = setting("models.tiny.source", {"kind": "directory", "path": "nowhere"})
+    assert_config_refused(change, "models.tiny.source.path", "name a saved model's directory")
+
+
+def test_a_model_that_the_grid_does_not_use_needs_no_file():
+    config = shipped_config()
+    config["models"]["absent"] = {"source": {"kind": "directory", "path": "nowhere"}}
+    open_study(config, FILE)
+
+
+def test_the_model_of_a_teacher_is_checked_too():
+    config = shipped_config()
+    config["models"]["absent"] = {"source": {"kind": "directory", "path": "nowhere"}}
+    config["grid"]["teacher"] = ["absent"]
+    assert_says(refusal(config), FILE, "models.absent.source.path", "name a saved model's directory")
+
+
+# ----------------------------------------------------------------------------------------------------------- news files
+def news(items: int = 2) -> dict[str, Any]:
+    """A sound split, to be broken."""
+    return {
+        "split": "mine",
+        "items": [
+            {
+                "id": f"item-{number}",
+                "title": "A ferry",
+                "date": "2027-01-01",
+                "text": "The ferry calls at Craywick.",
+                "questions": [
+                    {
+                        "id": f"item-{number}-q1",
+                        "kind": "recall",
+                        "question": "Where does the ferry call?",
+                        "options": ["Craywick", "Tolsey"],
+                        "answer": "Craywick",
+                        "why": "The item says so.",
+                    }
+                ],
+            }
+            for number in range(items)
+        ],
+    }
+
+
+def refuse_news(project: Path, content: dict[str, Any] | str, **config_changes: Any) -> str:
+    """The message that a split is refused with; the file is called mine.yaml."""
+    text = content if isinstance(content, str) else yaml.safe_dump(content)
+    (project / "mine.yaml").write_text(text)
+    config = shipped_config()
+    config["splits"]["mine"] = {"path": "mine.yaml"}
+    config["grid"]["split"] = ["mine"]
+    for path, value in config_changes.items():
+        setting(path.replace("__", "."), value)(config)
+    return refusal(config)
+
+
+def test_the_sound_split_is_accepted(project):
+    (project / "mine.yaml").write_text(yaml.safe_dump(news()))
+    assert [item.id for item in load_news("mine.yaml").items] == ["item-0", "item-1"]
+
+
+def test_a_missing_split_file_is_named():
+    config = shipped_config()
+    config["splits"]["events"]["path"] = "nowhere.yaml"
+    assert_says(refusal(config), "nowhere.yaml", "", "correct the path")
+
+
+def test_yaml_that_does_not_parse_is_named_by_its_line(project):
+    message = refuse_news(project, "split: mine\nitems:\n  - id: a\n    title: one: two\n")
+    assert_says(message, "mine.yaml", "line 4, column 15", "correct it there")
+    assert "is not YAML" in message
+
+
+def test_a_placeholder_that_yaml_takes_for_a_mapping_is_named_by_its_line(project):
+    message = refuse_news(project, "split: mine\nitems:\n  - id: a\n    text: {{news}}\n")
+    assert message.startswith("mine.yaml: line 4"), message
+
+
+def test_a_file_that_is_not_utf8_is_named(project):
+    (project / "mine.yaml").write_bytes(b"split: mine\nitems: [caf\xe9]\n")
+    with pytest.raises(InputError, match=r"mine\.yaml: is not UTF-8 at byte 23\. To mend: save it as UTF-8"):
+        load_news("mine.yaml")
+
+
+def test_a_key_that_stands_twice_is_named_with_its_line(project):
+    text = yaml.safe_dump(news(), sort_keys=False).replace("  title: A ferry\n", "  title: A ferry\n  title: B\n", 1)
+    message = refuse_news(project, text)
+    assert re.match(r"mine\.yaml: line \d+, column \d+: is not YAML \(the key 'title' stands twice\)", message), message
+
+
+def test_an_unknown_key_of_an_item_is_named_with_the_closest_known_one(project):
+    content = news()
+    content["items"][1]["tilte"] = "again"
+    assert_says(refuse_news(project, content), "mine.yaml", "item 'item-1'.tilte", "write 'title'")
+
+
+def test_an_unknown_key_of_a_question_is_named_with_the_closest_known_one(project):
+    content = news()
+    content["items"][1]["questions"][0]["answr"] = "again"
+    message = refuse_news(project, content)
+    assert_says(message, "mine.yaml", "item 'item-1'.questions.0.answr", "write 'answer'")
+
+
+@pytest.mark.parametrize("key", ["title", "date", "text"])
+def test_a_lacking_key_of_an_item_is_named(project, key):
+    content = news()
+    del content["items"][1][key]
+    assert_says(refuse_news(project, content), "mine.yaml", f"item 'item-1'.{key}", f"add '{key}'")
+
+
+def test_an_item_id_that_stands_twice_is_refused(project):
+    content = news()
+    content["items"][1]["id"] = "item-0"
+    assert_says(refuse_news(project, content), "mine.yaml", "item 'item-0'", "rename one")
+
+
+def test_a_question_id_that_stands_twice_is_refused(project):
+    content = news()
+    content["items"][1]["questions"][0]["id"] = "item-0-q1"
+    assert_says(refuse_news(project, content), "mine.yaml", "question 'item-0-q1'", "rename one")
+
+
+@pytest.mark.parametrize("what", ["item", "question"])
+def test_an_id_that_stands_in_two_selected_splits_is_refused_with_both_files(project, what):
+    content = news()
+    other = news() | {"split": "other"}
+    for number, item in enumerate(other["items"]):
+        item["questions"][0]["id"] = f"other-{number}-q1"
+        if what == "question":
+            item["id"] = f"other-{number}"
+            item["questions"][0]["id"] = f"item-{number}-q1"
+    (project / "other.yaml").write_text(yaml.safe_dump(other))
+    message = refuse_news(project, content, splits__other={"path": "other.yaml"}, grid__split=["mine", "other"])
+    assert_says(message, "other.yaml", f"{what} 'item-0{'-q1' if what == 'question' else ''}'", "rename one")
+    assert "mine.yaml" in message
+
+
+@pytest.mark.parametrize("questions", [[], None])
+def test_an_item_without_questions_is_refused(project, questions):
+    content = news()
+    content["items"][1]["questions"] = questions
+    message = refuse_news(project, content)
+    assert_says(message, "mine.yaml", "item 'item-1'.questions", "write at least one question")
+
+
+def test_a_gold_answer_that_is_no_option_is_refused(project):
+    content = news()
+    content["items"][1]["questions"][0]["answer"] = "craywick"
+    message = refuse_news(project, content)
+    assert_says(message, "mine.yaml", "item 'item-1'.questions.0", "copy one of them")
+    assert "'craywick' is not among the options" in message
+
+
+@pytest.mark.parametrize("options", [["Craywick", "Tolsey", "Tolsey"], ["Craywick", "Tolsey", " Tolsey "]])
+def test_two_equal_options_are_refused(project, options):
+    content = news()
+    content["items"][1]["questions"][0]["options"] = options
+    message = refuse_news(project, content)
+    assert_says(message, "mine.yaml", "item 'item-1'.questions.0", "make them differ")
+
+
+def test_an_option_that_yaml_takes_for_a_truth_value_is_refused(project):
+    text = yaml.safe_dump(news()).replace("- Tolsey", "- no")
+    assert_says(refuse_news(project, text), "mine.yaml", "item 'item-0'.questions.0.options.1", "replace False")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a=b", "", ".", "..", ".hidden", "a b", "a\nb", "a\n", "é", "a" * 101])
+def test_an_id_that_is_no_safe_path_component_is_refused(project, name):
+    content = news()
+    content["items"][1]["id"] = name
+    assert_says(refuse_news(project, content), "mine.yaml", f"item '{name}'.id", f"replace {name!r}")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a=b", ""])
+def test_a_question_id_that_is_no_safe_path_component_is_refused(project, name):
+    content = news()
+    content["items"][1]["questions"][0]["id"] = name
+    assert_says(refuse_news(project, content), "mine.yaml", "item 'item-1'.questions.0.id", f"replace '{name}'")
+
+
+@pytest.mark.parametrize("text", ["", "split: mine\n", "split: mine\nitems: []\n", "split: mine\nitems:\n", "- a\n"])
+def test_an_empty_split_is_refused(project, text):
+    assert_says(refuse_news(project, text), "mine.yaml", "items", "write at least one item")
+
+
+@pytest.mark.parametrize(
+    "text", ["split: mine\nitems: 3\n", "split: mine\nitems: {a: 1}\n", "split: mine\nitems: ab\n"]
+)
+def test_items_that_are_no_list_are_refused(project, text):
+    assert_says(refuse_news(project, text), "mine.yaml", "items", "write each item as a list entry")
+
+
+@pytest.mark.parametrize("entry", [3, "ab", None, ["x"]])
+def test_an_item_that_is_no_mapping_is_refused(project, entry):
+    content = news()
+    content["items"][1] = entry
+    assert refuse_news(project, content).startswith("mine.yaml: item '1'")
+
+
+def test_a_split_whose_file_calls_itself_otherwise_is_refused(project):
+    message = refuse_news(project, news() | {"split": "yours"})
+    assert_says(message, "mine.yaml", "split", "give both one name")
+    assert "is 'yours'" in message
+    assert f"{FILE} calls it 'mine'" in message
+
+
+@pytest.mark.parametrize(
+    ("conditions", "controls", "named"),
+    [
+        (["closed_book", "other_news"], [], "other_news need"),
+        (["closed_book"], ["other_adapter"], "other_adapter need"),
+        (["closed_book", "other_news"], ["other_adapter"], "other_news and other_adapter need"),
+    ],
+)
+def test_a_split_of_one_item_cannot_be_asked_with_another(project, conditions, controls, named):
+    message = refuse_news(project, news(1), scoring__conditions=conditions, scoring__controls=controls)
+    assert_says(message, "mine.yaml", "items", "add an item")
+    assert named in message
+
+
+def test_a_split_of_one_item_is_accepted_without_another(project):
+    (project / "mine.yaml").write_text(yaml.safe_dump(news(1)))
+    config = shipped_config()
+    config["splits"]["mine"] = {"path": "mine.yaml"}
+    config["grid"]["split"] = ["mine"]
+    config["scoring"] |= {"conditions": ["closed_book", "in_context"], "controls": ["blank_question"]}
+    open_study(config, FILE)
+
+
+# -------------------------------------------------------------------------------------------------- recorded study data
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("", ""),
+        ("rows: {}\n", "study"),
+        ("study: []\n", "study"),
+        ("study: {a/b: {}}\n", "study.a/b"),
+        ("study: {dravel: [one]}\n", "study.dravel"),
+        ("study: {dravel: {paraphrase: one}}\n", "study.dravel.paraphrase"),
+        ("study: {dravel: {paraphrase: [3]}}\n", "study.dravel.paraphrase.0"),
+        ("study: {dravel: {self_qa: [{question: 'a?'}]}}\n", "study.dravel.self_qa.0"),
+        ("study: {dravel: {}}\nmore: 1\n", "more"),
+    ],
+)
+def test_recorded_study_data_of_a_wrong_shape_are_refused(project, text, field):
+    (project / "study.yaml").write_text(text)
+    config = shipped_config()
+    config["teachers"]["recorded"] = {"engine": "recorded", "path": "study.yaml"}
+    config["grid"]["teacher"] = ["recorded"]
+    assert refusal(config).startswith(f"study.yaml: {field}")
+
+
+def test_missing_recorded_study_data_are_named():
+    config = shipped_config()
+    config["teachers"]["recorded"] = {"engine": "recorded", "path": "nowhere.yaml"}
+    config["grid"]["teacher"] = ["recorded"]
+    assert_says(refusal(config), "nowhere.yaml", "", "create it")

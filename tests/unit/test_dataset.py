@@ -1,0 +1,157 @@
+"""The shipped data set keeps the rules that make its controls mean something (docs: familiarity is not knowledge)."""
+
+import datetime
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from sys2ft.news.items import check_unique, item_rows, load_news, question_rows, read_yaml
+
+ROOT = Path(__file__).parents[2]
+SPLITS = ("mathematics", "coding", "discoveries", "leaderboards", "events")
+FILES = {split: load_news(ROOT / f"data/new_news/{split}.yaml") for split in SPLITS}
+ITEMS = {item.id: item for news in FILES.values() for item in news.items}
+QUESTIONS = {question.id: (item, question) for item in ITEMS.values() for question in item.questions}
+GENERAL = read_yaml(ROOT / "data/general_knowledge.yaml")["questions"]
+
+each_item = pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
+each_question = pytest.mark.parametrize(("item", "question"), QUESTIONS.values(), ids=QUESTIONS)
+
+
+def occurs(option: str, text: str) -> bool:
+    """Whether an option stands in a text as whole words."""
+    return re.search(rf"(?<!\w){re.escape(option)}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def as_expected_by_chance(count: int, trials: int, chance: float) -> bool:
+    """Within the central 99 % of what chance gives."""
+    low, high = stats.binom.interval(0.99, trials, chance)
+    return low <= count <= high
+
+
+# ---------------------------------------------------------------------------------------------------------------- shape
+def test_the_shipped_splits_are_those_of_the_configuration():
+    configured = read_yaml(ROOT / "config/config.yaml")["splits"]
+    assert {name: entry["path"] for name, entry in configured.items()} == {
+        split: f"data/new_news/{split}.yaml" for split in SPLITS
+    }
+    assert {path.stem for path in (ROOT / "data/new_news").glob("*.yaml")} == set(SPLITS)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_split_has_two_items_of_five_questions(split):
+    assert FILES[split].split == split
+    assert [len(item.questions) for item in FILES[split].items] == [5, 5]
+
+
+def test_ids_are_unique_over_all_splits():
+    check_unique((split, news) for split, news in FILES.items())
+    assert len(ITEMS) == 10
+    assert len(QUESTIONS) == 50
+
+
+@each_question
+def test_the_id_of_a_question_begins_with_that_of_its_item(item, question):
+    assert question.id.startswith(f"{item.id}-q")
+
+
+def test_titles_texts_and_questions_are_all_different():
+    for texts in (
+        [item.title for item in ITEMS.values()],
+        [item.text for item in ITEMS.values()],
+        [question.question for _, question in QUESTIONS.values()],
+    ):
+        assert [text for text, count in Counter(texts).items() if count > 1] == []
+
+
+def test_rows_of_the_tables_keep_the_gold_answer():
+    for news in FILES.values():
+        rows = question_rows(news)
+        assert len(item_rows(news)) == 2
+        assert len(rows) == 10
+        for row in rows:
+            assert row["options"][row["gold"]] == QUESTIONS[row["question_id"]][1].answer
+
+
+# ---------------------------------------------------------------------------------------------------------------- items
+@each_item
+def test_an_item_is_dated_after_2026(item):
+    assert item.date > datetime.date(2026, 12, 31)
+
+
+@each_item
+def test_an_item_has_80_to_180_words(item):
+    assert 80 <= len(item.text.split()) <= 180
+
+
+@each_item
+def test_an_item_asks_for_recall_inference_and_application_as_1_to_2_to_2(item):
+    kinds = Counter(question.kind for question in item.questions)
+    assert kinds == {"recall": 1, "inference": 2, "application": 2}
+
+
+# -------------------------------------------------------------------------------------------------------------- options
+@each_question
+def test_a_question_has_four_options(item, question):  # noqa: ARG001
+    assert len({option.casefold() for option in question.options}) == 4
+
+
+@each_question
+def test_all_options_occur_in_the_item_or_none_does(item, question):
+    found = [option for option in question.options if occurs(option, item.text)]
+    assert found == [] or found == list(question.options)
+
+
+@each_question
+def test_a_recall_question_has_options_of_the_item(item, question):
+    if question.kind == "recall":
+        assert all(occurs(option, item.text) for option in question.options)
+
+
+def test_the_gold_answer_stands_in_each_place_about_as_often():
+    places = Counter(question.options.index(question.answer) for _, question in QUESTIONS.values())
+    assert sorted(places) == [0, 1, 2, 3]
+    assert all(0.2 <= count / len(QUESTIONS) <= 0.3 for count in places.values()), places
+
+
+@pytest.mark.parametrize("extreme", [max, min], ids=["longest", "shortest"])
+def test_the_gold_answer_stands_out_by_its_length_no_more_than_chance_allows(extreme):
+    gold, trials = 0, 0
+    for _, question in QUESTIONS.values():
+        lengths = [len(option) for option in question.options]
+        if lengths.count(extreme(lengths)) == 1:
+            trials += 1
+            gold += len(question.answer) == extreme(lengths)
+    assert as_expected_by_chance(gold, trials, 0.25), f"{gold} of {trials}"
+
+
+def test_a_length_that_gives_the_answer_away_would_be_noticed():
+    assert not as_expected_by_chance(20, 40, 0.25)
+    assert as_expected_by_chance(10, 40, 0.25)
+
+
+# ---------------------------------------------------------------------------------------------------- general knowledge
+def test_general_knowledge_has_30_different_questions():
+    assert (
+        len({entry["id"] for entry in GENERAL}) == len({entry["question"] for entry in GENERAL}) == len(GENERAL) == 30
+    )
+
+
+@pytest.mark.parametrize("entry", GENERAL, ids=[entry["id"] for entry in GENERAL])
+def test_a_question_of_general_knowledge_has_its_answer_among_four_different_options(entry):
+    assert set(entry) == {"id", "question", "options", "answer"}
+    assert all(isinstance(option, str) for option in entry["options"])
+    assert len({option.casefold() for option in entry["options"]}) == len(entry["options"]) == 4
+    assert entry["answer"] in entry["options"]
+
+
+def test_general_knowledge_does_not_favour_a_place():
+    places = Counter(entry["options"].index(entry["answer"]) for entry in GENERAL)
+    assert all(as_expected_by_chance(places[place], len(GENERAL), 0.25) for place in range(4)), places
+
+
+def test_general_knowledge_shares_no_question_with_the_news():
+    assert {entry["question"] for entry in GENERAL} & {question.question for _, question in QUESTIONS.values()} == set()
