@@ -67,8 +67,9 @@ def _table(args: argparse.Namespace) -> None:
         models = list(dict.fromkeys((row["model"], row["method"], row["teacher"]) for row in shown))
         varying = [name for i, name in enumerate(("model", "method", "teacher")) if len({m[i] for m in models}) > 2]
         first = shown[0]
-        print(f"effects on split '{split}': {first['items']} items, {first['questions']} questions, model "
-              f"{', '.join(dict.fromkeys(m for m, _, _ in models))}; accuracies and differences in percent")  # fmt: skip
+        names = ", ".join(dict.fromkeys(model for model, _, _ in models))
+        print(f"effects on split '{split}': {first['items']} items, {first['questions']} questions, model {names}")
+        print("accuracies and differences in percent; differences of gap_closed in percent of the gap")
         print(format_rows(shown, [*varying, *EFFECT_COLUMNS], percent=True))
     else:
         print(format_rows(rows, list(rows[0])))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+SOURCE_KINDS = ("hub", "directory", "gguf", "random")
+
 
 class InputError(ValueError):
     """Something a user wrote cannot be used; the message says where and how to mend it."""
@@ -28,7 +30,10 @@ def explain_validation(
     `known_keys` maps a field ("" for the top) to the keys it may have, for suggestions.
     """
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
+    loc = first["loc"]
+    # pydantic names the chosen kind of a source too; the user's file has no such key
+    before = (None, *loc[:-1])
+    path = [str(part) for last, part in zip(before, loc, strict=True) if last != "source" or part not in SOURCE_KINDS]
     where = ".".join([field, *path] if field else path)
     if first["type"] == "extra_forbidden":
         siblings = (known_keys or {}).get(".".join(path[:-1]), [])

@@ -35,11 +35,16 @@ def token_log_probabilities(model: Any, step: Pass, device: torch.device, routin
         output = model(
             input_ids=step.input_ids.to(device),
             position_ids=step.position_ids.to(device),
-            attention_mask=step.attention_mask.to(device),
+            attention_mask=_additive(step.attention_mask.to(device), model.dtype),
             use_cache=False,
         )
     targets = step.targets.to(device)
     return -functional.cross_entropy(output.logits.float(), targets, reduction="none")
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where a token is seen and the least number elsewhere: the form that every attention implementation adds."""
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def check_window(config: Any, longest: int) -> None:

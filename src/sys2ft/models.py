@@ -28,7 +28,10 @@ def gguf_path(source: GgufSource, field: str = "source", file: str | Path = "con
     """
     folder = Path()
     if source.package is not None:
-        spec = importlib.util.find_spec(source.package)
+        try:
+            spec = importlib.util.find_spec(source.package)
+        except (ModuleNotFoundError, ValueError):
+            spec = None
         if spec is None or not spec.submodule_search_locations:
             mend = "install it (`make setup` does for the embedded model)"
             raise InputError(file, f"{field}.package", f"the package '{source.package}' is not installed", mend)
@@ -197,7 +200,7 @@ def load_model(manifest_path: str | Path) -> "PreTrainedModel":
 
     manifest, weights, hub = _location(manifest_path)
     model = AutoModelForCausalLM.from_pretrained(
-        weights, dtype=getattr(torch, manifest["dtype"]), attn_implementation="sdpa", use_safetensors=True, **hub
+        weights, dtype=getattr(torch, manifest["dtype"]), use_safetensors=True, **hub
     )
     model.requires_grad_(False).eval()
     return model.to("cuda" if torch.cuda.is_available() else "cpu")

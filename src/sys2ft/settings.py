@@ -186,6 +186,8 @@ class KindSettings(Frozen):
     def _answer(self) -> "KindSettings":
         if (self.parser == "questions") != (self.answer_instruction is not None):
             raise ValueError("parser and answer_instruction disagree; give answer_instruction with 'questions' only")
+        if self.parser == "text" and self.per_call > 1:
+            raise ValueError("a completion of parser 'text' is one study row; remove per_call")
         if self.answer_instruction is not None:
             check_template(self.answer_instruction, {"title", "question"}, {"question"})
         return self
@@ -459,7 +461,9 @@ def _known_keys(config: Mapping[str, Any]) -> dict[str, list[str]]:
         "kinds": KindSettings, "teachers": TeacherSettings, "splits": SplitSettings,
     }  # fmt: skip
     for section, entry in catalogue.items():
-        parts |= {f"{section}.{name}": entry for name in (config.get(section) or {})}
+        entries = config.get(section)
+        names = entries if isinstance(entries, Mapping) else {}
+        parts |= {f"{section}.{name}": entry for name in names}
     return {path: list(model.model_fields) for path, model in parts.items()}
 
 

@@ -30,8 +30,8 @@ def summarise_cell(
         parameters: of the learner.
         teacher_parameters: of the teacher; 0 for recorded study data.
 
-    FLOPs are the usual counts a token: 2 x parameters forward (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), and as
-    much again backward where the base is frozen and only activations need gradients.
+    FLOPs are the usual counts a token: 2 x parameters forward (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), and
+    as much again backward where the base is frozen and only activations need gradients.
     """
     read = sum(row["prompt_tokens"] or 0 for row in completions)
     written = sum(row["completion_tokens"] or 0 for row in completions)

@@ -134,6 +134,9 @@ def _effects_of(answers: Sequence[Row], stage: EstimateEffectsStage) -> Iterator
             comparison = Comparison(_arms({"base": base}, base), stage.statistics)
             yield from _measure_rows(comparison, BASE_MEASURES, {**keys, "versus": None})
             continue
+        rows = _complete_seeds(rows)
+        if not rows:
+            continue
         shared = [row for row in base if (row["split"], row["item"]) in {(r["split"], r["item"]) for r in rows}]
         comparison = Comparison(_arms({"base": shared, "tuned": rows}, rows), stage.statistics)
         yield from _measure_rows(comparison, TUNED_MEASURES, {**keys, "versus": None})
@@ -168,6 +171,15 @@ def _place(row: Row) -> tuple:
     return row["split"], row["question_id"], row["seed"]
 
 
+def _complete_seeds(rows: Sequence[Row]) -> list[Row]:
+    """The answers of those seeds that were asked every question: a seed that lacks a split cannot be averaged in."""
+    places = {(row["split"], row["question_id"]) for row in rows}
+    have: dict[int | None, set[tuple[str, str]]] = {}
+    for row in rows:
+        have.setdefault(row["seed"], set()).add((row["split"], row["question_id"]))
+    return [row for row in rows if have[row["seed"]] == places]
+
+
 def _places(rows: Iterable[Row]) -> set[tuple]:
     return {_place(row) for row in rows}
 
@@ -180,7 +192,8 @@ def _arms(sources: Mapping[str, Sequence[Row]], scored: Sequence[Row]) -> dict[T
     counts = np.bincount([number[split, item] for split, item, _ in questions], minlength=len(items)).astype(float)
     arms: dict[Term, Arm] = {}
     for who, rows in sources.items():
-        seeds = {seed: index for index, seed in enumerate(dict.fromkeys(row["seed"] for row in rows))}
+        numbers = sorted({row["seed"] for row in rows}, key=lambda seed: -1 if seed is None else seed)
+        seeds = {seed: index for index, seed in enumerate(numbers)}
         sums: dict[Term, np.ndarray] = {}
         for row in rows:
             term = (who, row["condition"], row["control"])

@@ -69,6 +69,8 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
 
 def _construct_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
     keys = [loader.construct_object(key) for key, _ in node.value]
+    if odd := [key for key, value in zip(node.value, keys, strict=True) if isinstance(value, (dict, list))]:
+        raise yaml.constructor.ConstructorError(None, None, "a mapping or list stands as a key", odd[0][0].start_mark)
     if doubles := [key for key, count in Counter(keys).items() if count > 1]:
         raise yaml.constructor.ConstructorError(None, None, f"the key '{doubles[0]}' stands twice", node.start_mark)
     loader.flatten_mapping(node)

@@ -40,7 +40,7 @@ class SeededSampling:
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, _input_ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
-        """Scores (rows, vocabulary) with all but the drawn token at minus infinity; what was written is not looked at."""
+        """Scores (rows, vocabulary) with all but the drawn token at minus infinity."""
         import torch
 
         top_k = min(self.settings.top_k, scores.shape[-1])

@@ -54,7 +54,9 @@ def study_items(
     if stage.kind.parser == "text":
         study.rows = _text_rows(samples)
     else:
-        study.rows = _question_rows(samples, stage)
+        found = _question_rows(samples, stage)
+        for name in by_item:  # the last call may have brought more than were asked for
+            study.rows += [row for row in found if row["item"] == name][: stage.rows]
         _answer(study, by_item, stage, engine, seed_parts)
     _number_rows(study.rows)
     check_kept(study, list(by_item), stage)
