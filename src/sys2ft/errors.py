@@ -32,8 +32,7 @@ def explain_validation(
     first = error.errors()[0]
     loc = first["loc"]
     # pydantic names the chosen kind of a source too; the user's file has no such key
-    before = (None, *loc[:-1])
-    path = [str(part) for last, part in zip(before, loc, strict=True) if last != "source" or part not in SOURCE_KINDS]
+    path = [str(part) for i, part in enumerate(loc) if part not in SOURCE_KINDS or i == 0 or loc[i - 1] != "source"]
     where = ".".join([field, *path] if field else path)
     if first["type"] == "extra_forbidden":
         siblings = (known_keys or {}).get(".".join(path[:-1]), [])

@@ -1,0 +1,169 @@
+"""The workflow: what a study runs, what it leaves, and what an edit makes stale."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from sys2ft.cli import main as cli
+from sys2ft.grid import AXES
+from sys2ft.tables import SCHEMAS
+
+ROOT = Path(__file__).parents[2]
+SNAKEMAKE = (sys.executable, "-m", "snakemake", "--profile", "profiles/default")
+SMALL = {"grid": {"protocol": ["naive", "self_qa", "self_qa_shadowed"], "seed": [0]}}
+EXPECTED = {
+    "prepare_model": 1, "validate_news": 2, "generate_study": 2, "compose_training": 6, "score_base": 2,
+    "fine_tune": 6, "score_answers": 6, "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 28,
+}  # fmt: skip
+
+
+def make_project(folder: Path) -> Path:
+    """A copy of the project that a test may change; what it never changes is linked."""
+    for name in ("Snakefile", "workflow", "src", "envs", "profiles", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+    for name in ("config", "data"):
+        shutil.copytree(ROOT / name, folder / name)
+    (folder / "config/small.yaml").write_text(yaml.safe_dump(SMALL))
+    return folder
+
+
+def snakemake(project: Path, *arguments: str, configs=("config/smoke.yaml", "config/small.yaml")):
+    command = [*SNAKEMAKE, *(["--configfile", *configs] if configs else []), *arguments]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command, cwd=project, capture_output=True, text=True, timeout=900, check=False, env=os.environ | {"PATH": path}
+    )
+
+
+def job_counts(project: Path, *arguments: str, **options) -> dict[str, int]:
+    """Rule to number of jobs, from a dry run."""
+    run = snakemake(project, "--dry-run", *arguments, **options)
+    assert run.returncode == 0, run.stderr[-3000:] + run.stdout[-3000:]
+    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE)}
+
+
+def edit(project: Path, file: str, old: str, new: str) -> None:
+    text = (project / file).read_text()
+    assert old in text
+    (project / file).write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The smoke study, run once for real."""
+    project = make_project(tmp_path_factory.mktemp("project"))
+    assert job_counts(project) == EXPECTED
+    run = snakemake(project)
+    assert run.returncode == 0, run.stderr[-5000:]
+    return project
+
+
+@pytest.fixture
+def project(finished):
+    """The finished study; every edit is taken back after the test."""
+    saved = {path: path.read_bytes() for folder in ("config", "data") for path in (finished / folder).rglob("*.yaml")}
+    yield finished
+    for path, content in saved.items():
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("configs", "cells"), [((), 25), (("config/smoke.yaml",), 24), (("config/paper.yaml",), 1080)])
+def test_every_shipped_config_dry_runs_with_its_number_of_cells(tmp_path, configs, cells):
+    counts = job_counts(make_project(tmp_path), configs=configs)
+    assert counts["fine_tune"] == counts["score_answers"] == cells
+
+
+def test_second_run_has_nothing_to_do(project):
+    assert job_counts(project) == {}
+
+
+def test_tables_have_their_schema_and_keys_agree_with_paths(project):
+    results = project / "results/smoke"
+    for name in ("answers", "cells", "effects"):
+        table = pq.ParquetFile(results / f"tables/{name}.parquet").read()
+        assert table.schema.names == SCHEMAS[name].names
+        assert table.num_rows > 0
+        assert len((results / f"tables/{name}.csv").read_text().splitlines()) >= table.num_rows + 1
+    for path in results.glob("score_answers/**/answers.parquet"):
+        keys = dict(part.split("=") for part in path.parent.relative_to(results / "score_answers").parts)
+        assert list(keys) == list(AXES)
+        for row in pq.ParquetFile(path).read().to_pylist():
+            assert {axis: str(row[axis]) for axis in AXES} == keys
+    assert not [path for path in results.rglob("*") if path.name.startswith(".")], "a temporary file was left"
+
+
+def test_one_edited_item_reruns_its_split_only(project):
+    edit(project, "data/new_news/mathematics.yaml", "twice the left number", "thrice the left number")
+    counts = job_counts(project)
+    assert counts["validate_news"] == 1
+    assert counts["fine_tune"] == counts["score_answers"] == counts["compose_training"] == 3
+    assert counts["generate_study"] == counts["score_base"] == 1
+    assert "prepare_model" not in counts
+
+
+def test_one_setting_of_one_protocol_reruns_its_cells_only(project):
+    edit(project, "config/config.yaml", 'self_qa_shadowed: {study: self_qa, ask: "{question}"',
+         'self_qa_shadowed: {study: self_qa, ask: "Well: {question}"')  # fmt: skip
+    counts = job_counts(project)
+    assert counts["compose_training"] == counts["fine_tune"] == counts["score_answers"] == 2
+    assert not {"generate_study", "score_base", "prepare_model", "validate_news"} & set(counts)
+
+
+def test_what_changes_no_result_reruns_nothing(project):
+    config = project / "config/config.yaml"
+    edit(project, "config/config.yaml", "  implication_shadowed:", "  # a comment\n  implication_shadowed:")
+    edit(project, "config/config.yaml", "max_new_tokens: 160", "max_new_tokens: 170")  # a kind nobody selected
+    edit(project, "data/new_news/coding.yaml", "version 6", "version 7")  # a split nobody selected
+    for path in (config, project / "data/new_news/mathematics.yaml", *(project / "results").rglob("*.parquet")):
+        path.touch()
+    assert job_counts(project) == {}
+
+
+def test_one_more_seed_adds_its_cells_only(project):
+    (project / "config/small.yaml").write_text(yaml.safe_dump({"grid": {**SMALL["grid"], "seed": [0, 1]}}))
+    counts = job_counts(project)
+    assert counts["fine_tune"] == counts["score_answers"] == 6
+    assert counts["generate_study"] == 2
+    assert not {"score_base", "prepare_model", "validate_news"} & set(counts)
+
+
+def test_bad_input_stops_before_any_job_with_one_message(project):
+    edit(project, "config/smoke.yaml", "teacher: [recorded]", "teacher: [recordet]")
+    run = snakemake(project, "--dry-run")
+    assert run.returncode != 0
+    assert "grid.teacher: there is no teacher 'recordet'. To mend: write 'recorded'" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_worked_example_and_tables_are_printed(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    cell = "model=tiny/method=lora/protocol=self_qa_shadowed/teacher=recorded/split=events/seed=0"
+    cli(["show", cell, "--results", "results/smoke", "--question", "all"])
+    shown = capsys.readouterr().out
+    for part in ("NEWS hallorsund-ferry-rotation", "TEACHER PROMPT (answer", "COMPLETION", "4 of 4 kept", "⟦",
+                 "control other_adapter, mode letter", "other_news, mode cloze", "base:", "tuned:"):  # fmt: skip
+        assert part in shown
+    cli(["table", "effects", "--results", "results/smoke"])
+    assert "shadowing" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="is not a cell"):
+        cli(["show", "model=tiny", "--results", "results/smoke"])
+
+
+def test_study_that_cannot_be_read_fails_its_cell_with_the_count(project):
+    recorded = yaml.safe_load((ROOT / "tests/data/recorded_study.yaml").read_text())
+    for rows in recorded["study"].values():
+        rows["self_qa"] = [{"question": "No question here", "answer": row["answer"]} for row in rows["self_qa"]]
+    (project / "data/unreadable.yaml").write_text(yaml.safe_dump(recorded))
+    edit(project, "config/smoke.yaml", "tests/data/recorded_study.yaml", "data/unreadable.yaml")
+    target = "results/smoke/generate_study/teacher=recorded/kind=self_qa/split=events/seed=7/study.parquet"
+    run = snakemake(project, target)
+    assert run.returncode != 0
+    assert "0 of 4 study rows could be read ({'unparsed': 4})" in run.stdout + run.stderr
+    assert not (project / target).exists()
