@@ -6,6 +6,7 @@ other logic here.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from sys2ft.paths import artefact_path, cell_path, pattern, study_path
 from sys2ft.preflight import open_study
 from sys2ft.settings import ModelResources
 
-CONFIG_FILES = " + ".join(str(file) for file in workflow.configfiles)
+CONFIG_FILES = " + ".join(os.path.relpath(file) for file in reversed(workflow.configfiles))
 
 try:
     STUDY = open_study(config, CONFIG_FILES)
