@@ -21,7 +21,9 @@ from sys2ft.paths import artefact_path, cell_path, pattern, study_path
 from sys2ft.preflight import open_study
 from sys2ft.settings import ModelResources
 
-CONFIG_FILES = " + ".join(os.path.relpath(file) for file in reversed(workflow.configfiles))
+CONFIG_FILES = " + ".join(
+    os.path.relpath(file) for file in reversed(workflow.configfiles)
+)
 
 try:
     STUDY = open_study(config, CONFIG_FILES)
