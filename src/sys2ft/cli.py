@@ -80,13 +80,13 @@ def _table(args: argparse.Namespace) -> None:
 def format_rows(rows: Sequence[dict], columns: Sequence[str], percent: bool = False) -> str:
     """Rows as aligned text; numbers as percentages where asked, nothing for null."""
 
-    def text_of(value: object) -> str:
+    def _text_of(value: object) -> str:
         if value is None:
             return ""
         if isinstance(value, float):
             return f"{100 * value:.1f}" if percent else f"{value:.4g}"
         return str(value)
 
-    lines = [list(columns), *([text_of(row[column]) for column in columns] for row in rows)]
+    lines = [list(columns), *([_text_of(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)

@@ -488,6 +488,9 @@ def _check_names(study: Study, file: str | Path) -> None:
             raise InputError(
                 file, f"protocols.{name}.ask", "its kind has no questions", "remove {question} or study self_qa"
             )
+        if has_questions and not asks_question:
+            mend = "write {question} where it is to stand"
+            raise InputError(file, f"protocols.{name}.ask", "answers would be trained without their questions", mend)
     for name, teacher in study.teachers.items():
         if teacher.model is not None:
             check(f"teachers.{name}.model", teacher.model, list(study.models), "model")
@@ -498,7 +501,12 @@ def _check_names(study: Study, file: str | Path) -> None:
     for reserved in ({NONE, "self"} & set(study.models)) | ({NONE} & set(study.teachers)):
         raise InputError(file, reserved, "the name is reserved", "choose another name")
     for number, match in enumerate(study.grid.exclude):
-        for axis in match:
+        for axis, value in match.items():
             check(f"grid.exclude.{number}", axis, list(AXES), "axis")
+            if axis == "seed" and value not in study.grid.seed:
+                seeds = ", ".join(map(str, study.grid.seed))
+                raise InputError(file, f"grid.exclude.{number}.seed", f"no seed is {value!r}", f"use one of: {seeds}")
+            if axis != "seed":
+                check(f"grid.exclude.{number}.{axis}", str(value), [*known[axis], NONE], axis)
     if not study.cells():
         raise InputError(file, "grid.exclude", "nothing is left of the grid", "exclude less")

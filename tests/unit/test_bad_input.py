@@ -177,6 +177,22 @@ def test_a_hub_revision_that_is_a_full_commit_is_accepted():
     open_study(config, FILE)
 
 
+@pytest.mark.parametrize(
+    ("exclude", "field", "mend"),
+    [
+        ([{"protocol": "naiv"}], "grid.exclude.0.protocol", "write 'naive'"),
+        ([{"split": "events"}, {"seed": 9}], "grid.exclude.1.seed", "use one of: 0"),
+        ([{"seed": "0"}], "grid.exclude.0.seed", "use one of: 0"),
+    ],
+)
+def test_excluding_what_does_not_exist_is_refused(exclude, field, mend):
+    assert_config_refused(setting("grid.exclude", exclude), field, mend)
+
+
+def test_question_protocol_that_does_not_ask_is_refused():
+    assert_config_refused(setting("protocols.self_qa.ask", "Answer."), "protocols.self_qa.ask", "write {question}")
+
+
 @pytest.mark.parametrize("exclude", [[{"model": "tiny"}], [{"split": name} for name in SHIPPED["splits"]]])
 def test_excluding_the_whole_grid_is_refused(exclude):
     assert_config_refused(setting("grid.exclude", exclude), "grid.exclude", "exclude less", "nothing is left")
