@@ -10,7 +10,7 @@ from sys2ft.models import check_source
 from sys2ft.news.items import NewsFile, check_unique, load_news
 from sys2ft.paths import artefact_path
 from sys2ft.settings import Study, load_study
-from sys2ft.study.recorded import load_recorded
+from sys2ft.study.recorded import check_rows, load_recorded
 
 
 def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
@@ -20,11 +20,9 @@ def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
         InputError: names the file, the field and the mend.
     """
     study = load_study(config, file)
-    check_news(study, file)
+    news = check_news(study, file)
     check_models(study, file)
-    for path in {study.teacher(cell.resolved_teacher()).path for cell in study.cells()}:
-        if path is not None:
-            load_recorded(path)
+    check_recorded(study, news)
     return study
 
 
@@ -57,6 +55,23 @@ def check_models(study: Study, file: str | Path) -> None:
     for name in used_models(study):
         if not Path(artefact_path(study.results, "model", model=name)).exists():
             check_source(name, study.models[name], file)
+
+
+def check_recorded(study: Study, news: Mapping[str, NewsFile]) -> None:
+    """Check that recorded study data have what the grid asks for.
+
+    Raises:
+        InputError: a file cannot be used, or has too few rows for an item and kind.
+    """
+    asked = {
+        (path, kind, cell.split)
+        for cell in study.cells()
+        if (kind := study.protocols[cell.protocol].study) and (path := study.teacher(cell.resolved_teacher()).path)
+    }
+    files = {path: load_recorded(path) for path, _, _ in asked}
+    for path, kind, split in sorted(asked):
+        for item in news[split].items:
+            check_rows(files[path], path, item.id, kind, study.budget.study_rows)
 
 
 def used_models(study: Study) -> list[str]:

@@ -293,6 +293,19 @@ def test_the_model_of_a_teacher_is_checked_too():
     assert_says(refusal(config), FILE, "models.absent.source.path", "name a saved model's directory")
 
 
+@pytest.mark.parametrize("kind", ["paraphrase", "self_qa"])
+def test_recorded_study_data_with_too_few_rows_are_refused_with_the_item_and_the_counts(project, kind):
+    first = yaml.safe_load((ROOT / "data/new_news/mathematics.yaml").read_text())["items"][0]["id"]
+    (project / "study.yaml").write_text(yaml.safe_dump({"study": {first: {"paraphrase": ["One."]}}}))
+    config = shipped_config()
+    config["teachers"]["recorded"] = {"engine": "recorded", "path": "study.yaml"}
+    config["grid"] |= {"teacher": ["recorded"], "split": ["mathematics"], "protocol": ["naive", kind]}
+    rows = 1 if kind == "paraphrase" else 0
+    message = refusal(config)
+    assert_says(message, "study.yaml", f"study.{first}", "write more, or lower budget.study_rows")
+    assert f"has {rows} rows of '{kind}', and 6 are asked for" in message
+
+
 # ----------------------------------------------------------------------------------------------------------- news files
 def news(items: int = 2) -> dict[str, Any]:
     """A sound split, to be broken."""

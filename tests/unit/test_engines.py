@@ -12,7 +12,8 @@ SETTINGS = TeacherSettings(batch_size=4)
 
 
 def make_requests(count, tokens=12):
-    return [Request(f"item{n}", "write", n, 1, (user("Say " + "é" * (n + 1)),), tokens, 100 + n) for n in range(count)]
+    prompts = [(user("Say " + "é" * (n + 1)),) for n in range(count)]
+    return [Request(f"item{n}", "write", n, range(1), prompts[n], tokens, 100 + n) for n in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_no_requests_no_samples(engine):
 
 def test_prompt_beyond_the_context_names_its_item(engine):
     with pytest.raises(ValueError, match=r"request 'long/write/0': .* exceed the teacher's context of 2048"):
-        engine([Request("long", "write", 0, 1, (user("x" * 3000),), 5, 1)])
+        engine([Request("long", "write", 0, range(1), (user("x" * 3000),), 5, 1)])
 
 
 def test_sampling_follows_the_distribution_and_top_p():

@@ -57,7 +57,7 @@ def ask_well(request: Request) -> str:
     """As many questions as are asked for, or an answer."""
     if request.call == "answer":
         return f"Answer {request.number}."
-    numbers = range(request.number * request.rows, (request.number + 1) * request.rows)
+    numbers = request.rows
     return "\n".join(f"{number + 1}. What is {request.item} {number}?" for number in numbers)
 
 
@@ -229,7 +229,7 @@ def test_a_text_kind_makes_one_call_with_the_news_in_context_for_every_row():
         "ferry/write/0", "ferry/write/1", "ferry/write/2", "dravel/write/0", "dravel/write/1", "dravel/write/2",
     ]  # fmt: skip
     assert requests[0].messages == (Message("user", "News: The ferry calls at Craywick.\nRewrite A ferry."),)
-    assert {(request.max_new_tokens, request.rows) for request in requests} == {(40, 1)}
+    assert {(request.max_new_tokens, len(request.rows)) for request in requests} == {(40, 1)}
     assert [(row["item"], row["row"], row["text"], row["question"]) for row in result.rows[2:4]] == [
         ("ferry", 2, "Text 2.", None), ("dravel", 0, "Text 0.", None),
     ]  # fmt: skip
@@ -428,7 +428,7 @@ def recorded(tmp_path):
 
 
 def request(number: int, call: str = "write", rows: int = 1, item: str = "ferry") -> Request:
-    return Request(item, call, number, rows, (Message("user", "x"),), 10, number)
+    return Request(item, call, number, range(number * rows, (number + 1) * rows), (Message("user", "x"),), 10, number)
 
 
 def test_a_recorded_teacher_answers_in_the_order_of_the_requests(recorded):

@@ -55,13 +55,19 @@ def edit(project: Path, file: str, old: str, new: str) -> None:
     (project / file).write_text(text.replace(old, new, 1))
 
 
+def failures(run) -> str:
+    """What a run says of its failed jobs, with their logs."""
+    blocks = re.split(r"\n(?=\[|Error in rule)", run.stderr)
+    return "\n".join(block for block in blocks if "rror" in block)[-5000:]
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The smoke study, run once for real."""
     project = make_project(tmp_path_factory.mktemp("project"))
     assert job_counts(project) == EXPECTED
     run = snakemake(project)
-    assert run.returncode == 0, run.stderr[-5000:]
+    assert run.returncode == 0, failures(run)
     return project
 
 

@@ -54,11 +54,8 @@ def study_items(
     if stage.kind.parser == "text":
         study.rows = _text_rows(samples)
     else:
-        found = _question_rows(samples, stage)
-        for name in by_item:  # the last call may have brought more than were asked for
-            study.rows += [row for row in found if row["item"] == name][: stage.rows]
+        study.rows = _question_rows(samples)
         _answer(study, by_item, stage, engine, seed_parts)
-    _number_rows(study.rows)
     check_kept(study, list(by_item), stage)
     return study
 
@@ -70,7 +67,10 @@ def _request(
     text = prompt.format(title=item["title"], number=stage.kind.per_call, **fields)
     content = with_news(stage.context, item["title"], item["text"], text)
     seed = derive_seed(*seed_parts, item["item"], call, number)
-    rows = stage.kind.per_call if call == "write" else 1
+    # The last call may bring more than is left to ask for; its prompt stays, so that a larger budget repeats it.
+    per_call = stage.kind.per_call if call == "write" else 1
+    first = number * per_call
+    rows = range(first, min(first + per_call, stage.rows))
     return Request(item["item"], call, number, rows, (user(content),), limit, seed)
 
 
@@ -94,23 +94,26 @@ def _text_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     rows = []
     for sample in samples:
         text, status = parse_text(sample.text, sample.finish)
-        rows.append(_row(sample, None, text, status))
+        rows += [_row(sample, number, None, text, status) for number in sample.request.rows]
     return rows
 
 
-def _question_rows(samples: Sequence[Sample], stage: GenerateStudyStage) -> list[dict[str, Any]]:
+def _question_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """The questions asked for; each that could not be read is a row with the status 'unparsed'."""
     rows = []
     for sample in samples:
-        questions = parse_questions(sample.text, stage.kind.per_call)
-        rows += [_row(sample, question, "", "kept") for question in questions]
-        rows += [_row(sample, None, "", "unparsed") for _ in range(stage.kind.per_call - len(questions))]
+        wanted = sample.request.rows
+        questions: list[str | None] = [*parse_questions(sample.text, len(wanted))]
+        questions += [None] * (len(wanted) - len(questions))
+        for number, question in zip(wanted, questions, strict=True):
+            rows.append(_row(sample, number, question, "", "kept" if question else "unparsed"))
     return rows
 
 
-def _row(sample: Sample, question: str | None, text: str, status: str) -> dict[str, Any]:
+def _row(sample: Sample, number: int, question: str | None, text: str, status: str) -> dict[str, Any]:
     request = sample.request
-    return {"item": request.item, "request": request.id, "question": question, "text": text, "status": status}
+    keys = {"item": request.item, "row": number, "request": request.id}
+    return keys | {"question": question, "text": text, "status": status}
 
 
 def _answer(
@@ -118,24 +121,15 @@ def _answer(
 ) -> None:
     asked = [row for row in study.rows if row["status"] == "kept"]
     prompt, limit = stage.kind.answer_instruction or "", stage.kind.answer_max_new_tokens
-    numbers: dict[str, int] = dict.fromkeys(items, 0)
-    requests = []
-    for row in asked:
-        item, number = items[row["item"]], numbers[row["item"]]
-        numbers[row["item"]] += 1
-        requests.append(_request(stage, item, "answer", number, prompt, limit, seed_parts, question=row["question"]))
+    requests = [
+        _request(stage, items[row["item"]], "answer", row["row"], prompt, limit, seed_parts, question=row["question"])
+        for row in asked
+    ]
     samples = engine(requests)
     study.completions += [_completion_row(sample) for sample in samples]
     for row, sample in zip(asked, samples, strict=True):
         row["text"], row["status"] = parse_text(sample.text, sample.finish)
         row["request"] = sample.request.id
-
-
-def _number_rows(rows: list[dict[str, Any]]) -> None:
-    numbers: dict[str, int] = {}
-    for row in rows:
-        row["row"] = numbers.get(row["item"], 0)
-        numbers[row["item"]] = row["row"] + 1
 
 
 def check_kept(study: Studied, items: Sequence[str], stage: GenerateStudyStage) -> None:

@@ -11,7 +11,6 @@ It answers requests as a model would, so that recorded and generated study data 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -45,19 +44,28 @@ def load_recorded(path: str | Path) -> RecordedStudy:
         raise explain_validation(path, error) from None
 
 
+def check_rows(recorded: RecordedStudy, path: str | Path, item: str, kind: str, needed: int) -> None:
+    """Refuse recorded study data that are fewer than a study asks for.
+
+    Raises:
+        InputError: names the file, the item and the counts.
+    """
+    rows = len(recorded.study.get(item, {}).get(kind, ()))
+    if rows < needed:
+        have = f"has {rows} rows of '{kind}', and {needed} are asked for"
+        raise InputError(path, f"study.{item}", have, "write more, or lower budget.study_rows")
+
+
 def open_recorded(path: str | Path, kind: str) -> Engine:
     """An engine that answers from the rows of one kind."""
     recorded = load_recorded(path)
 
     def generate(requests: Sequence[Request]) -> list[Sample]:
-        return [Sample(request, _text(recorded, request), "stop", None, None) for request in requests]
+        return [Sample(request, text_of(request), "stop", None, None) for request in requests]
 
-    def _text(recorded: RecordedStudy, request: Request) -> str:
-        rows: Sequence[Any] = recorded.study.get(request.item, {}).get(kind, ())
-        chosen = rows[request.number * request.rows : (request.number + 1) * request.rows]
-        if len(chosen) < request.rows:
-            have = f"has {len(rows)} rows of '{kind}', and more are asked for"
-            raise InputError(path, f"study.{request.item}", have, "write more, or lower budget.study_rows")
+    def text_of(request: Request) -> str:
+        check_rows(recorded, path, request.item, kind, request.rows.stop)
+        chosen = recorded.study[request.item][kind][request.rows.start : request.rows.stop]
         pairs = [row if isinstance(row, RecordedPair) else RecordedPair(question=row, answer=row) for row in chosen]
         return "\n".join(pair.answer if request.call == "answer" else pair.question for pair in pairs)
 

@@ -19,8 +19,8 @@ class Request:
     """`write` for the first call, `answer` for the second."""
     number: int
     """Of the call, within its item."""
-    rows: int
-    """Study rows asked for."""
+    rows: range
+    """The numbers of the item's study rows that are asked for."""
     messages: tuple[Message, ...]
     max_new_tokens: int
     seed: int
