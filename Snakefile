@@ -22,5 +22,6 @@ rule all:
     default_target: True
     input:
         answers=pattern(RESULTS, "answers_table"),
+        retention=pattern(RESULTS, "retention_table"),
         cells=pattern(RESULTS, "cells_table"),
         effects=pattern(RESULTS, "effects_table"),

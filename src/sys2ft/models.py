@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sys2ft.errors import InputError
-from sys2ft.settings import Dtype, GgufSource, ModelSettings, PrepareModelStage, RandomSource
+from sys2ft.settings.base import Dtype
+from sys2ft.settings.catalogue import GgufSource, ModelSettings, RandomSource
+from sys2ft.settings.stages import PrepareModelStage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -21,7 +21,10 @@ PATTERNS = {
     "train_log": f"fine_tune/{_CELL}/train_log.parquet",
     "base_answers": "score_base/model={model}/split={split}/answers.parquet",
     "answers": f"score_answers/{_CELL}/answers.parquet",
+    "base_retention": "score_base/model={model}/split={split}/retention.parquet",
+    "retention": f"score_answers/{_CELL}/retention.parquet",
     "answers_table": "tables/answers.parquet",
+    "retention_table": "tables/retention.parquet",
     "cells_table": "tables/cells.parquet",
     "effects_table": "tables/effects.parquet",
 }

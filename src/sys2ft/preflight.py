@@ -7,9 +7,9 @@ from typing import Any
 from sys2ft.errors import InputError
 from sys2ft.evaluation.questions import check_others_exist
 from sys2ft.models import check_source
-from sys2ft.news.items import NewsFile, check_unique, load_news
+from sys2ft.news.items import NewsFile, check_unique, load_general, load_news
 from sys2ft.paths import artefact_path
-from sys2ft.settings import Study, load_study
+from sys2ft.settings.study import Study, load_study
 from sys2ft.study.recorded import check_rows, load_recorded
 
 
@@ -23,6 +23,7 @@ def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
     news = check_news(study, file)
     check_models(study, file)
     check_recorded(study, news)
+    load_general(study.retention.path)
     return study
 
 

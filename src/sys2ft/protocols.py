@@ -11,7 +11,8 @@ from typing import Any
 
 from sys2ft.chat import Message, render_training, trained_assistant, user, with_news
 from sys2ft.grid import derive_seed
-from sys2ft.settings import ComposeTrainingStage, ProtocolSettings
+from sys2ft.settings.catalogue import ProtocolSettings
+from sys2ft.settings.stages import ComposeTrainingStage
 
 Row = Mapping[str, Any]
 

@@ -30,6 +30,17 @@ _CELL = (
     ("seed", pa.int32(), "The seed of the cell; null for the base model."),
 )
 _ITEM = ("item", pa.string(), "The item's id.")
+_SCORES = (
+    ("mode", pa.string(), "letter or cloze."),
+    ("gold", pa.int32(), "Index of the right option."),
+    ("choice", pa.int32(), "Index of the option with the highest score."),
+    ("correct", pa.float64(), "Share of the option orders in which the right option was chosen; 0 or 1 in cloze."),
+    ("scores", pa.list_(pa.float64()), "An option's score: log-probability (letter) or its mean a token (cloze)."),
+    ("logprobs", pa.list_(pa.float64()), "Summed log-probability of an option, mean over orders."),
+    ("option_tokens", pa.list_(pa.int32()), "Tokens of an option."),
+    ("order_correct", pa.list_(pa.bool_()), "Correct or not in each order of the options."),
+    ("adapter", pa.string(), "Digest of the adapter that answered; null for the base model."),
+)
 _STUDY = (
     ("teacher", pa.string(), "The model that wrote, by its name in the catalogue."),
     ("kind", pa.string(), "paraphrase, implication, self_qa, ..."),
@@ -112,15 +123,13 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("kind", pa.string(), "recall, inference or application."),
         ("condition", pa.string(), "closed_book, in_context or other_news."),
         ("control", pa.string(), "'none', blank_question or other_adapter."),
-        ("mode", pa.string(), "letter or cloze."),
-        ("gold", pa.int32(), "Index of the right option."),
-        ("choice", pa.int32(), "Index of the option with the highest score."),
-        ("correct", pa.float64(), "Share of the option orders in which the right option was chosen; 0 or 1 in cloze."),
-        ("scores", pa.list_(pa.float64()), "An option's score: log-probability (letter) or its mean a token (cloze)."),
-        ("logprobs", pa.list_(pa.float64()), "Summed log-probability of an option, mean over orders."),
-        ("option_tokens", pa.list_(pa.int32()), "Tokens of an option."),
-        ("order_correct", pa.list_(pa.bool_()), "Correct or not in each order of the options."),
-        ("adapter", pa.string(), "Digest of the adapter that answered; null for the base model."),
+        *_SCORES,
+    ),
+    "retention": _schema(
+        *_CELL,
+        ("item", pa.string(), "The item whose adapter answered; 'none' for the base model."),
+        ("question_id", pa.string(), "The general question."),
+        *_SCORES,
     ),
     "cells": _schema(
         *_CELL,

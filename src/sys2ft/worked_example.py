@@ -16,7 +16,7 @@ from sys2ft.evaluation.questions import LETTERS, Asking, ask_all, option_orders,
 from sys2ft.grid import Cell
 from sys2ft.models import load_tokenizer
 from sys2ft.paths import cell_path, study_path
-from sys2ft.settings import ComposeTrainingStage, ScoreStage
+from sys2ft.settings.stages import ComposeTrainingStage, ScoreStage
 from sys2ft.tables import read_rows
 
 OPEN, CLOSE = "⟦", "⟧"

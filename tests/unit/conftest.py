@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sys2ft.models import load_model, load_tokenizer, prepare_model
-from sys2ft.settings import PrepareModelStage
+from sys2ft.settings.stages import PrepareModelStage
 
 SHAPES = {
     "llama": {

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sys2ft.analysis.bootstrap import Arm, Interval, Resampler, correct_holm
 from sys2ft.analysis.cells import summarise_cell
 from sys2ft.analysis.effects import FAMILIARITY, NO_GAIN, TOO_FEW, estimate_effects
-from sys2ft.settings import EstimateEffectsStage, StatisticsSettings
+from sys2ft.settings.choices import StatisticsSettings
+from sys2ft.settings.stages import EstimateEffectsStage
 from sys2ft.tables import SCHEMAS, build_table
 
 # One digit a question, one word an item: right or wrong. Four items (a, b, c, d) of two questions each.
@@ -68,10 +69,15 @@ def answers(protocol: str, scored: Scored, seed: int | None = 0, split: str = "s
 STUDY = answers("none", BASE) + answers("naive", NAIVE) + answers("qa", TUNED) + answers("qa_shadowed", SHADOWED)
 
 
-def estimate(rows: Sequence[dict], shadow_pairs: tuple = (("qa", "qa_shadowed"),), **statistics: Any) -> list[dict]:
+def estimate(
+    rows: Sequence[dict],
+    shadow_pairs: tuple = (("qa", "qa_shadowed"),),
+    retention: Sequence[dict] = (),
+    **statistics: Any,
+) -> list[dict]:
     chosen = {"draws": 400, "min_items": 2, **statistics}
     return estimate_effects(
-        rows, EstimateEffectsStage(statistics=StatisticsSettings(**chosen), shadow_pairs=shadow_pairs)
+        rows, retention, EstimateEffectsStage(statistics=StatisticsSettings(**chosen), shadow_pairs=shadow_pairs)
     )
 
 
@@ -545,3 +551,57 @@ def test_a_cell_without_a_teacher_has_no_study_rows_and_cost_no_teacher():
     assert row["study_rows"] is None
     assert row["study_kept"] is None
     assert (row["teacher_tokens"], row["teacher_flops"]) == (0, 0)
+
+
+# ------------------------------------------------------------------------------------------------------------ retention
+def retained(protocol: str, table: str, seed: int = 0, split: str = "s") -> list[dict]:
+    """General questions: one word an adapter ('none' for the base), one figure a question."""
+    readers = ["none"] if protocol == "none" else "abcdefgh"
+    rows = answers(protocol, {("general", "none"): table}, seed=seed, split=split)
+    return [
+        {**row, "item": readers["abcdefgh".index(row["item"])], "question_id": f"general-{row['question_id'][-1]}"}
+        for row in rows
+    ]
+
+
+def test_retention_change_is_paired_with_the_base_on_the_same_general_questions():
+    general = retained("none", "1101") + retained("qa", "1100 1000 1101")
+    row = effect(estimate(STUDY, retention=general), "retention_change", None)
+    assert row["estimate"] == pytest.approx((2 + 1 + 3) / 12 - 3 / 4)
+    assert (row["items"], row["questions"], row["seeds"]) == (3, 4, 1)
+    assert row["low"] < row["estimate"] < row["high"]
+    assert row["p"] is not None
+    assert row["detectable"] > 0
+
+
+@pytest.mark.parametrize(
+    ("tuned", "verdict"),
+    [("1101 1101 1101", "no change found"), ("0000 0001 0000", "below the base"), ("1111 1111 1111", "above the base")],
+)
+def test_the_verdict_on_retention_says_which_way(tuned, verdict):
+    general = retained("none", "1101") + retained("qa", tuned)
+    assert effect(estimate(STUDY, retention=general), "retention_change", None)["verdict"] == verdict
+
+
+def test_retention_over_several_splits_counts_each_adapter_with_its_own_base():
+    general = [
+        *retained("none", "11", split="events"), *retained("qa", "10 10", split="events"),
+        *retained("none", "01", split="coding"), *retained("qa", "01 11", split="coding"),
+    ]  # fmt: skip
+    both = [{**row, "split": split} for split in ("events", "coding") for row in STUDY]
+    rows = estimate(both, retention=general)
+    assert effect(rows, "retention_change", None, split="all")["items"] == 4
+    assert effect(rows, "retention_change", None, split="events")["estimate"] == pytest.approx(-0.5)
+    assert effect(rows, "retention_change", None, split="coding")["estimate"] == pytest.approx(0.25)
+
+
+def test_too_few_adapters_give_a_change_without_an_interval():
+    general = retained("none", "1101") + retained("qa", "1100 1000 1101")
+    row = effect(estimate(STUDY, retention=general, min_items=4), "retention_change", None)
+    assert (row["low"], row["p"], row["verdict"]) == (None, None, TOO_FEW)
+
+
+def test_effects_with_retention_fit_their_table():
+    general = retained("none", "1101") + retained("qa", "1100 1000 1101")
+    rows = estimate(STUDY, retention=general)
+    assert build_table("effects", rows).num_rows == len(EFFECTS) + 1

@@ -36,6 +36,7 @@ def shipped_config() -> dict[str, Any]:
     config = copy.deepcopy(SHIPPED)
     for split in config["splits"].values():
         split["path"] = str(ROOT / split["path"])
+    config["retention"]["path"] = str(ROOT / config["retention"]["path"])
     config["models"]["tiny"] = copy.deepcopy(RANDOM_MODEL)
     config["grid"]["model"] = ["tiny"]
     return config
@@ -546,3 +547,30 @@ def test_missing_recorded_study_data_are_named():
     config["teachers"]["recorded"] = {"engine": "recorded", "path": "nowhere.yaml"}
     config["grid"]["teacher"] = ["recorded"]
     assert_says(refusal(config), "nowhere.yaml", "", "create it")
+
+
+# ---------------------------------------------------------------------------------------------------- general questions
+GENERAL = {"id": "days", "question": "How many days has a week?", "options": ["seven", "five"], "answer": "seven"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "field", "mend"),
+    [
+        ([GENERAL, {**GENERAL, "id": "more", "answer": "six"}], "question 'more'", "copy one of them"),
+        ([{**GENERAL, "answr": "seven"}], "question 'days'.answr", "answer"),
+        ([GENERAL, GENERAL], "", "give every question an id of its own"),
+        ([], "questions", ""),
+        ("days", "questions", ""),
+    ],
+)
+def test_general_questions_that_cannot_be_used_are_refused(project, entries, field, mend):
+    (project / "general.yaml").write_text(yaml.safe_dump({"questions": entries}))
+    config = shipped_config()
+    setting("retention.path", "general.yaml")(config)
+    assert_says(refusal(config), "general.yaml", field, mend)
+
+
+def test_a_missing_file_of_general_questions_is_named():
+    config = shipped_config()
+    setting("retention.path", "nowhere.yaml")(config)
+    assert_says(refusal(config), "nowhere.yaml", "", "correct the path")

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from sys2ft.news.items import check_unique, item_rows, load_news, question_rows, read_yaml
+from sys2ft.news.items import check_unique, item_rows, load_general, load_news, question_rows, read_yaml
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ("mathematics", "coding", "discoveries", "leaderboards", "events")
 FILES = {split: load_news(ROOT / f"data/new_news/{split}.yaml") for split in SPLITS}
 ITEMS = {item.id: item for news in FILES.values() for item in news.items}
 QUESTIONS = {question.id: (item, question) for item in ITEMS.values() for question in item.questions}
-GENERAL = read_yaml(ROOT / "data/general_knowledge.yaml")["questions"]
+GENERAL = load_general(ROOT / "data/general_knowledge.yaml").questions
 
 each_item = pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
 each_question = pytest.mark.parametrize(("item", "question"), QUESTIONS.values(), ids=QUESTIONS)
@@ -135,23 +135,18 @@ def test_a_length_that_gives_the_answer_away_would_be_noticed():
 
 # ---------------------------------------------------------------------------------------------------- general knowledge
 def test_general_knowledge_has_30_different_questions():
-    assert (
-        len({entry["id"] for entry in GENERAL}) == len({entry["question"] for entry in GENERAL}) == len(GENERAL) == 30
-    )
+    assert len({entry.question for entry in GENERAL}) == len(GENERAL) == 30
 
 
-@pytest.mark.parametrize("entry", GENERAL, ids=[entry["id"] for entry in GENERAL])
-def test_a_question_of_general_knowledge_has_its_answer_among_four_different_options(entry):
-    assert set(entry) == {"id", "question", "options", "answer"}
-    assert all(isinstance(option, str) for option in entry["options"])
-    assert len({option.casefold() for option in entry["options"]}) == len(entry["options"]) == 4
-    assert entry["answer"] in entry["options"]
+@pytest.mark.parametrize("entry", GENERAL, ids=[entry.id for entry in GENERAL])
+def test_a_question_of_general_knowledge_has_four_different_options(entry):
+    assert len({option.casefold() for option in entry.options}) == len(entry.options) == 4
 
 
 def test_general_knowledge_does_not_favour_a_place():
-    places = Counter(entry["options"].index(entry["answer"]) for entry in GENERAL)
+    places = Counter(entry.options.index(entry.answer) for entry in GENERAL)
     assert all(as_expected_by_chance(places[place], len(GENERAL), 0.25) for place in range(4)), places
 
 
 def test_general_knowledge_shares_no_question_with_the_news():
-    assert {entry["question"] for entry in GENERAL} & {question.question for _, question in QUESTIONS.values()} == set()
+    assert {entry.question for entry in GENERAL} & {question.question for _, question in QUESTIONS.values()} == set()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sys2ft.chat import user
-from sys2ft.settings import TeacherSettings
+from sys2ft.settings.catalogue import TeacherSettings
 from sys2ft.study.engines import SeededSampling, open_engine
 from sys2ft.study.requests import Request
 

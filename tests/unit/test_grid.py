@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sys2ft.grid import AXES, Cell, derive_seed, expand_grid, key_path, wildcard_path
 from sys2ft.paths import PATTERNS, artefact_path, cell_path, pattern, study_path
-from sys2ft.settings import SAFE_NAME
+from sys2ft.settings.base import SAFE_NAME
 from sys2ft.tables import SCHEMAS
 
 SAFE = string.ascii_letters + string.digits
@@ -188,7 +188,10 @@ DEPENDS_ON = {
     "train_log": set(AXES),
     "base_answers": {"model", "split"},
     "answers": set(AXES),
+    "base_retention": {"model", "split"},
+    "retention": set(AXES),
     "answers_table": set(),
+    "retention_table": set(),
     "cells_table": set(),
     "effects_table": set(),
 }
@@ -210,7 +213,7 @@ def test_a_path_holds_exactly_the_axes_that_its_artefact_depends_on(artefact, ax
 
 @pytest.mark.parametrize("artefact", [name for name, path in PATTERNS.items() if path.endswith(".parquet")])
 def test_keys_in_the_path_of_a_table_are_columns_of_it(artefact):
-    table = {"base_answers": "answers"}.get(artefact, artefact.removesuffix("_table"))
+    table = artefact.removeprefix("base_").removesuffix("_table")
     assert set(SCHEMAS[table].names) >= DEPENDS_ON[artefact]
 
 

@@ -7,7 +7,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from sys2ft.chat import render_training, trained_assistant, user
 from sys2ft.models import load_model
 from sys2ft.packing import TokenSequence, make_passes
-from sys2ft.settings import MethodSettings
+from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.training.fine_tune import fine_tune_items, train_bank
 from sys2ft.training.lora_bank import LoraBank
 

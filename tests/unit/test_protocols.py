@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from sys2ft.evaluation.questions import Asking, prompt_messages
 from sys2ft.news.items import item_rows, load_news
 from sys2ft.protocols import build_messages, compose_sequences
-from sys2ft.settings import ComposeTrainingStage, ProtocolSettings, ScoringSettings
+from sys2ft.settings.catalogue import ProtocolSettings
+from sys2ft.settings.choices import ScoringSettings
+from sys2ft.settings.stages import ComposeTrainingStage
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = "Here is some news.\n\n{news}\n\n"

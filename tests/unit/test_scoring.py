@@ -6,10 +6,14 @@ import pytest
 import torch
 
 from sys2ft.chat import encode_text, render_prompt
-from sys2ft.evaluation.questions import LETTERS, ask_all, option_orders, prompt_messages
-from sys2ft.evaluation.scoring import score_split
+from sys2ft.evaluation.questions import LETTERS, Asking, ask_all, option_orders, prompt_messages
+from sys2ft.evaluation.scoring import _answer, _Branch, score_retention, score_split
 from sys2ft.models import load_model
-from sys2ft.settings import MethodSettings, ScoreStage, ScoringSettings
+from sys2ft.packing import TokenSequence
+from sys2ft.settings.catalogue import MethodSettings
+from sys2ft.settings.choices import ScoringSettings
+from sys2ft.settings.stages import ScoreStage
+from sys2ft.tables import build_table
 from sys2ft.training.lora_bank import LoraBank
 
 STAGE = ScoreStage(scoring=ScoringSettings(row_tokens=512, tokens_per_pass=1024), context="News: {news}\n\n")
@@ -128,3 +132,44 @@ def test_question_longer_than_the_context_names_it(llama, tokenizer):
     long = [{**ITEMS[0], "text": "word " * 600}, *ITEMS[1:]]
     with pytest.raises(ValueError, match=r"question 'red-q0' \(in_context\) has \d+ tokens"):
         score_split(load_model(llama), tokenizer, long, QUESTIONS, STAGE)
+
+
+# ------------------------------------------------------------------------------------------------------------ retention
+GENERAL = [
+    {"question_id": "days", "question": "How many days has a week?", "options": ["seven", "five"], "gold": 0},
+    {"question_id": "sky", "question": "What colour is the sky?", "options": ["green", "blue", "red"], "gold": 1},
+]
+
+
+def test_general_questions_are_put_to_the_base_once_and_to_every_adapter(bank, llama, tokenizer):
+    base = score_retention(load_model(llama), tokenizer, GENERAL, STAGE)
+    digests = {item["item"]: f"digest-{item['item']}" for item in ITEMS}
+    tuned = score_retention(bank.model, tokenizer, GENERAL, STAGE, bank, digests)
+    assert [(row["item"], row["question_id"], row["adapter"]) for row in base] == [
+        ("none", "days", None), ("none", "sky", None),
+    ]  # fmt: skip
+    assert [(row["item"], row["question_id"]) for row in tuned] == [
+        (item["item"], question["question_id"]) for item in ITEMS for question in GENERAL
+    ]
+    assert all(row["adapter"] == f"digest-{row['item']}" for row in tuned)
+    assert len({tuple(row["scores"]) for row in base + tuned}) == len(base) + len(tuned), "every reader differs"
+    keys = {"model": "m", "method": "lora", "protocol": "p", "teacher": "none", "split": "s", "seed": 0}
+    assert build_table("retention", tuned, keys).num_rows == len(tuned)
+
+
+def test_general_questions_are_put_in_the_modes_asked_for(llama, tokenizer):
+    both = STAGE.model_copy(update={"scoring": ScoringSettings(retention_modes=("letter", "cloze"), modes=("cloze",))})
+    rows = score_retention(load_model(llama), tokenizer, GENERAL, both)
+    assert [row["mode"] for row in rows] == ["letter", "cloze"] * 2
+
+
+def test_equal_scores_go_to_the_first_place_in_every_mode():
+    asking = Asking("red", {**QUESTIONS[0], "gold": 1}, "closed_book", "none", "letter", None, "red")
+    orders = option_orders(4)
+    places = [(n, place, option) for n, order in enumerate(orders) for place, option in enumerate(order)]
+    branches = [_Branch(n, option, place, n * 4 + place) for n, place, option in places]
+    row = _answer(asking, branches, [TokenSequence((1, 2), (1,), 0)] * 16, [-1.0] * 16)
+    assert row["correct"] == 0.25
+    branches = [_Branch(0, option, option, option) for option in range(4)]
+    row = _answer(asking, branches, [TokenSequence((1, 2), (1,), 0)] * 4, [-2.0, -1.0, -1.0, -3.0])
+    assert (row["choice"], row["correct"]) == (1, 1.0)

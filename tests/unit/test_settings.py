@@ -14,17 +14,10 @@ from sys2ft import settings as settings_module
 from sys2ft.errors import InputError
 from sys2ft.grid import NONE
 from sys2ft.news.items import NewsFile, read_yaml
-from sys2ft.settings import (
-    Frozen,
-    KindSettings,
-    MethodSettings,
-    ProtocolSettings,
-    ScoringSettings,
-    Study,
-    TeacherSettings,
-    check_template,
-    load_study,
-)
+from sys2ft.settings.base import Frozen, check_template
+from sys2ft.settings.catalogue import KindSettings, MethodSettings, ProtocolSettings, TeacherSettings
+from sys2ft.settings.choices import ScoringSettings
+from sys2ft.settings.study import Study, load_study
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = read_yaml(ROOT / "config/config.yaml")

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from sys2ft.chat import Message
 from sys2ft.errors import InputError
-from sys2ft.settings import GenerateStudyStage, KindSettings, TeacherSettings
+from sys2ft.settings.catalogue import KindSettings, TeacherSettings
+from sys2ft.settings.stages import GenerateStudyStage
 from sys2ft.study.generate import Studied, TooLittleKept, study_items
 from sys2ft.study.parsing import parse_questions, parse_text
 from sys2ft.study.recorded import open_recorded

@@ -1,10 +1,6 @@
 """The workflow: what a study runs, what it leaves, and what an edit makes stale."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,32 +10,12 @@ import yaml
 from sys2ft.cli import main as cli
 from sys2ft.grid import AXES
 from sys2ft.tables import SCHEMAS
+from tests.workflow.project import ROOT, SMALL, failures, make_project, snakemake
 
-ROOT = Path(__file__).parents[2]
-SNAKEMAKE = (sys.executable, "-m", "snakemake", "--profile", "profiles/default")
-SMALL = {"grid": {"protocol": ["naive", "self_qa", "self_qa_shadowed"], "seed": [0]}}
 EXPECTED = {
     "prepare_model": 1, "validate_news": 2, "generate_study": 2, "compose_training": 6, "score_base": 2,
     "fine_tune": 6, "score_answers": 6, "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 28,
 }  # fmt: skip
-
-
-def make_project(folder: Path) -> Path:
-    """A copy of the project that a test may change; what it never changes is linked."""
-    for name in ("Snakefile", "workflow", "src", "envs", "profiles", "tests"):
-        (folder / name).symlink_to(ROOT / name)
-    for name in ("config", "data"):
-        shutil.copytree(ROOT / name, folder / name)
-    (folder / "config/small.yaml").write_text(yaml.safe_dump(SMALL))
-    return folder
-
-
-def snakemake(project: Path, *arguments: str, configs=("config/smoke.yaml", "config/small.yaml")):
-    command = [*SNAKEMAKE, *arguments, *(["--configfile", *configs] if configs else [])]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        command, cwd=project, capture_output=True, text=True, timeout=900, check=False, env=os.environ | {"PATH": path}
-    )
 
 
 def job_counts(project: Path, *arguments: str, **options) -> dict[str, int]:
@@ -53,12 +29,6 @@ def edit(project: Path, file: str, old: str, new: str) -> None:
     text = (project / file).read_text()
     assert old in text
     (project / file).write_text(text.replace(old, new, 1))
-
-
-def failures(run) -> str:
-    """What a run says of its failed jobs, with their logs."""
-    blocks = re.split(r"\n(?=\[|Error in rule)", run.stderr)
-    return "\n".join(block for block in blocks if "rror" in block)[-5000:]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +62,7 @@ def test_second_run_has_nothing_to_do(project):
 
 def test_tables_have_their_schema_and_keys_agree_with_paths(project):
     results = project / "results/smoke"
-    for name in ("answers", "cells", "effects"):
+    for name in ("answers", "retention", "cells", "effects"):
         table = pq.ParquetFile(results / f"tables/{name}.parquet").read()
         assert table.schema.names == SCHEMAS[name].names
         assert table.num_rows > 0

@@ -2,7 +2,7 @@
 The tables that people read.
 
 In:  answers of all cells and bases, what the cells studied and trained
-Out: tables/answers.parquet, cells.parquet, effects.parquet, each with a CSV twin
+Out: tables/answers.parquet, retention.parquet, cells.parquet, effects.parquet, each with a CSV twin
 """
 
 
@@ -24,6 +24,10 @@ rule build_tables:
     input:
         base=sorted({cell_path(RESULTS, "base_answers", cell) for cell in CELLS}),
         answers=[cell_path(RESULTS, "answers", cell) for cell in CELLS],
+        base_retention=sorted(
+            {cell_path(RESULTS, "base_retention", cell) for cell in CELLS}
+        ),
+        retention=[cell_path(RESULTS, "retention", cell) for cell in CELLS],
         train_logs=[cell_path(RESULTS, "train_log", cell) for cell in CELLS],
         questions=sorted({cell_path(RESULTS, "questions", cell) for cell in CELLS}),
         study=study_of_cells("study"),
@@ -31,6 +35,8 @@ rule build_tables:
     output:
         answers=pattern(RESULTS, "answers_table"),
         answers_csv=pattern(RESULTS, "answers_table").replace(".parquet", ".csv"),
+        retention=pattern(RESULTS, "retention_table"),
+        retention_csv=pattern(RESULTS, "retention_table").replace(".parquet", ".csv"),
         cells=pattern(RESULTS, "cells_table"),
         cells_csv=pattern(RESULTS, "cells_table").replace(".parquet", ".csv"),
     log:
@@ -49,6 +55,7 @@ rule build_tables:
             --settings {params.settings:q} \
             --results {params.results:q} \
             --output-answers {output.answers:q} \
+            --output-retention {output.retention:q} \
             --output-cells {output.cells:q} \
             >{log:q} 2>&1
         """
@@ -58,6 +65,7 @@ rule estimate_effects:
     """Turn answers into measures beside their controls, with intervals."""
     input:
         answers=pattern(RESULTS, "answers_table"),
+        retention=pattern(RESULTS, "retention_table"),
     output:
         effects=pattern(RESULTS, "effects_table"),
         effects_csv=pattern(RESULTS, "effects_table").replace(".parquet", ".csv"),
@@ -75,6 +83,7 @@ rule estimate_effects:
         python workflow/scripts/estimate_effects.py \
             --settings {params.settings:q} \
             --answers {input.answers:q} \
+            --retention {input.retention:q} \
             --output {output.effects:q} \
             >{log:q} 2>&1
         """

@@ -19,7 +19,7 @@ from sys2ft.errors import InputError
 from sys2ft.grid import AXES, key_path
 from sys2ft.paths import artefact_path, cell_path, pattern, study_path
 from sys2ft.preflight import open_study
-from sys2ft.settings import ModelResources
+from sys2ft.settings.catalogue import ModelResources
 
 CONFIG_FILES = " + ".join(
     os.path.relpath(file) for file in reversed(workflow.configfiles)

@@ -1,8 +1,8 @@
 """
 Questions put to base and tuned models.
 
-In:  items, questions, the model, a cell's adapters
-Out: score_base/model=.../split=.../answers.parquet; score_answers/<cell>/answers.parquet
+In:  items, questions, general questions, the model, a cell's adapters
+Out: score_base/model=.../split=.../answers.parquet, retention.parquet; the same two in score_answers/<cell>/
 """
 
 
@@ -12,8 +12,10 @@ rule score_base:
         model=pattern(RESULTS, "model"),
         news_items=pattern(RESULTS, "items"),
         questions=pattern(RESULTS, "questions"),
+        general=STUDY.retention.path,
     output:
-        pattern(RESULTS, "base_answers"),
+        answers=pattern(RESULTS, "base_answers"),
+        retention=pattern(RESULTS, "base_retention"),
     log:
         logs("base_answers", "score_base"),
     benchmark:
@@ -37,7 +39,9 @@ rule score_base:
             --model {input.model:q} \
             --items {input.news_items:q} \
             --questions {input.questions:q} \
-            --output {output:q} \
+            --general {input.general:q} \
+            --output {output.answers:q} \
+            --output-retention {output.retention:q} \
             >{log:q} 2>&1
         """
 
@@ -49,8 +53,10 @@ rule score_answers:
         adapters=pattern(RESULTS, "adapters"),
         news_items=pattern(RESULTS, "items"),
         questions=pattern(RESULTS, "questions"),
+        general=STUDY.retention.path,
     output:
-        pattern(RESULTS, "answers"),
+        answers=pattern(RESULTS, "answers"),
+        retention=pattern(RESULTS, "retention"),
     log:
         logs("answers", "score_answers"),
     benchmark:
@@ -77,6 +83,8 @@ rule score_answers:
             --adapters {input.adapters:q} \
             --items {input.news_items:q} \
             --questions {input.questions:q} \
-            --output {output:q} \
+            --general {input.general:q} \
+            --output {output.answers:q} \
+            --output-retention {output.retention:q} \
             >{log:q} 2>&1
         """

@@ -10,7 +10,7 @@ from pathlib import Path
 def main() -> None:
     """Write both schemas beside this file."""
     from sys2ft.news.items import NewsFile
-    from sys2ft.settings import Study
+    from sys2ft.settings.study import Study
 
     for name, model in {"config": Study, "news": NewsFile}.items():
         path = Path(__file__).parent / f"{name}.schema.json"

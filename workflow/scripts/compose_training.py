@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from sys2ft.models import load_tokenizer
     from sys2ft.protocols import compose_sequences, render_sequences
-    from sys2ft.settings import ComposeTrainingStage
+    from sys2ft.settings.stages import ComposeTrainingStage
     from sys2ft.tables import build_table, read_rows, write_table
 
     stage = ComposeTrainingStage.model_validate_json(args.settings)

@@ -1,6 +1,7 @@
 """Turn answers into measures beside their controls, with intervals.
 
-In: `answers.parquet` of the whole grid, statistics (settings). Out: `effects.parquet` with a CSV twin.
+In: `answers.parquet` and `retention.parquet` of the whole grid, statistics (settings).
+Out: `effects.parquet` with a CSV twin.
 """
 
 import argparse
@@ -12,15 +13,17 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", required=True, help="JSON of EstimateEffectsStage")
     parser.add_argument("--answers", required=True, type=Path)
+    parser.add_argument("--retention", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
 
     from sys2ft.analysis.effects import estimate_effects
-    from sys2ft.settings import EstimateEffectsStage
+    from sys2ft.settings.stages import EstimateEffectsStage
     from sys2ft.tables import build_table, read_rows, write_table
 
     stage = EstimateEffectsStage.model_validate_json(args.settings)
-    table = build_table("effects", estimate_effects(read_rows("answers", args.answers), stage))
+    answers, retention = read_rows("answers", args.answers), read_rows("retention", args.retention)
+    table = build_table("effects", estimate_effects(answers, retention, stage))
     write_table(table, args.output, stage.model_dump(mode="json"))
     write_table(table, args.output.with_suffix(".csv"))
 

@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from sys2ft.grid import Cell
     from sys2ft.models import load_model
-    from sys2ft.settings import FineTuneStage
+    from sys2ft.settings.stages import FineTuneStage
     from sys2ft.tables import atomic_path, build_table, read_rows, write_table
     from sys2ft.training.fine_tune import fine_tune_items
 

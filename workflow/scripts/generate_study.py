@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     import json
 
     from sys2ft.models import source_revision
-    from sys2ft.settings import GenerateStudyStage
+    from sys2ft.settings.stages import GenerateStudyStage
     from sys2ft.study.engines import open_engine
     from sys2ft.study.generate import study_items
     from sys2ft.tables import build_table, read_rows, write_table

@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sys2ft.models import prepare_model
-    from sys2ft.settings import PrepareModelStage
+    from sys2ft.settings.stages import PrepareModelStage
     from sys2ft.tables import atomic_path
 
     stage = PrepareModelStage.model_validate_json(args.settings)

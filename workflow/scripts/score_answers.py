@@ -17,13 +17,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--adapters", required=True, type=Path)
     parser.add_argument("--items", required=True, type=Path)
     parser.add_argument("--questions", required=True, type=Path)
+    parser.add_argument("--general", required=True, type=Path, help="the YAML file of general questions")
     parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--output-retention", required=True, type=Path)
     args = parser.parse_args(argv)
 
-    from sys2ft.evaluation.scoring import score_split
+    from sys2ft.evaluation.scoring import score_retention, score_split
     from sys2ft.grid import Cell
     from sys2ft.models import load_model, load_tokenizer
-    from sys2ft.settings import FineTuneStage, ScoreStage
+    from sys2ft.news.items import asked, load_general
+    from sys2ft.settings.stages import FineTuneStage, ScoreStage
     from sys2ft.tables import build_table, read_rows, write_table
     from sys2ft.training.lora_bank import LoraBank
 
@@ -35,8 +38,12 @@ def main(argv: list[str] | None = None) -> None:
     model, tokenizer = load_model(args.model), load_tokenizer(args.model)
     bank = LoraBank(model, names, method)
     digests = {name: bank.load(index, args.adapters / name) for index, name in enumerate(names)}
+    general = [asked(question) for question in load_general(args.general).questions]
     answers = score_split(model, tokenizer, items, questions, stage, bank, digests)
-    write_table(build_table("answers", answers, cell.keys()), args.output, stage.model_dump(mode="json"))
+    retention = score_retention(model, tokenizer, general, stage, bank, digests)
+    settings = stage.model_dump(mode="json")
+    write_table(build_table("answers", answers, cell.keys()), args.output, settings)
+    write_table(build_table("retention", retention, cell.keys()), args.output_retention, settings)
 
 
 if __name__ == "__main__":

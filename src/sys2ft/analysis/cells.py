@@ -6,7 +6,7 @@ from typing import Any
 from sys2ft.grid import Cell
 from sys2ft.models import load_manifest
 from sys2ft.paths import artefact_path, cell_path, study_path
-from sys2ft.settings import BuildTablesStage
+from sys2ft.settings.stages import BuildTablesStage
 from sys2ft.tables import read_rows
 
 Row = Mapping[str, Any]

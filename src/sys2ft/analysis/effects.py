@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from sys2ft.analysis.bootstrap import Arm, Interval, Resampler, correct_holm
-from sys2ft.settings import EstimateEffectsStage, StatisticsSettings
+from sys2ft.settings.choices import StatisticsSettings
+from sys2ft.settings.stages import EstimateEffectsStage
 
 NONE = "none"
 ALL = "all"
+GROUP = ("model", "method", "protocol", "teacher")
 TOO_FEW = "too few items for an interval"
 FAMILIARITY = "not distinguishable from familiarity"
 NO_GAIN = "undefined: no in-context gain of the base to close, beyond its control"
@@ -51,6 +53,7 @@ TUNED_MEASURES = (
     Measure("ft_icl_gap", {("base", "in_context"): 1, ("tuned", "closed_book"): -1}, (BLANK,)),
     Measure("overexposure", {("base", "in_context"): 1, ("tuned", "in_context"): -1}, (BLANK,)),
 )
+RETENTION = Measure("retention_change", {("tuned", "general"): 1, ("base", "general"): -1}, ())
 COMPARED = {("tuned", "closed_book"): 1.0, ("other", "closed_book"): -1.0}
 GAIN, IN_CONTEXT_GAIN = TUNED_MEASURES[2], BASE_MEASURES[2]
 
@@ -102,11 +105,14 @@ class Comparison:
         return self.resampler.interval(estimate, draws, self.statistics.level, self.statistics.power)
 
 
-def estimate_effects(answers: Sequence[Row], stage: EstimateEffectsStage) -> list[dict[str, Any]]:
+def estimate_effects(
+    answers: Sequence[Row], retention: Sequence[Row], stage: EstimateEffectsStage
+) -> list[dict[str, Any]]:
     """All measures of all cells, over each split and over all.
 
     Args:
         answers: rows of the table `answers`, of base and tuned models.
+        retention: rows of the table `retention`, likewise.
 
     Returns:
         Rows of the table `effects`.
@@ -116,19 +122,19 @@ def estimate_effects(answers: Sequence[Row], stage: EstimateEffectsStage) -> lis
     for split in [ALL, *splits] if len(splits) > 1 else splits:
         for mode in dict.fromkeys(row["mode"] for row in answers):
             chosen = [row for row in answers if row["mode"] == mode and split in (ALL, row["split"])]
-            rows += [{**row, "split": split, "mode": mode} for row in _effects_of(chosen, stage)]
+            general = [row for row in retention if row["mode"] == mode and split in (ALL, row["split"])]
+            effects = [*_effects_of(chosen, stage), *_retention_rows(general, stage)]
+            rows += [{**row, "split": split, "mode": mode} for row in effects]
     _correct_families(rows)
     return rows
 
 
 def _effects_of(answers: Sequence[Row], stage: EstimateEffectsStage) -> Iterator[dict[str, Any]]:
     """Effects on one split and mode."""
-    groups: dict[tuple[str, str, str, str], list[Row]] = {}
-    for row in answers:
-        groups.setdefault((row["model"], row["method"], row["protocol"], row["teacher"]), []).append(row)
+    groups = _group(answers)
     for group, rows in groups.items():
         model, method, protocol, teacher = group
-        keys = {"model": model, "method": method, "protocol": protocol, "teacher": teacher}
+        keys = dict(zip(GROUP, group, strict=True))
         base = groups[model, NONE, NONE, NONE]
         if protocol == NONE:
             comparison = Comparison(_arms({"base": base}, base), stage.statistics)
@@ -146,6 +152,40 @@ def _effects_of(answers: Sequence[Row], stage: EstimateEffectsStage) -> Iterator
                 other = groups.get((model, method, versus, other_teacher))
                 if other is not None:
                     yield from _contrast_rows(name, rows, other, {**keys, "versus": versus}, stage)
+
+
+def _retention_rows(retention: Sequence[Row], stage: EstimateEffectsStage) -> Iterator[dict[str, Any]]:
+    """What each adapter has forgotten of the general questions; the clusters are the items whose adapters answered.
+
+    The set of questions is taken as fixed: the interval says how much adapters differ, not questions.
+    """
+    general = [{**row, "condition": "general", "control": NONE} for row in retention]
+    groups = _group(general)
+    for group, rows in groups.items():
+        rows = _complete_seeds(rows)
+        if group[2] == NONE or not rows:
+            continue
+        readers = dict.fromkeys((row["split"], row["item"]) for row in rows)
+        answered = {(row["split"], row["question_id"]): row for row in groups[group[0], NONE, NONE, NONE]}
+        questions = dict.fromkeys(row["question_id"] for row in rows)
+        base = [{**answered[split, name], "item": item} for split, item in readers for name in questions]
+        comparison = Comparison(_arms({"base": base, "tuned": rows}, rows), stage.statistics)
+        terms = terms_of(RETENTION, NONE)
+        change = comparison.estimate(terms), comparison.draws(terms)
+        keys = {**dict(zip(GROUP, group, strict=True)), "versus": None}
+        row = _row(comparison, RETENTION.name, change, None, None, keys) | {"questions": len(questions)}
+        if (own := comparison.interval(*change)) is not None:
+            verdict = "no change found" if own.covers(0) else f"{'below' if own.estimate < 0 else 'above'} the base"
+            row |= {"p": own.p, "detectable": own.detectable, "verdict": verdict}
+        yield row
+
+
+def _group(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
+    """The rows of each model, method, protocol and teacher."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[axis] for axis in GROUP), []).append(row)
+    return groups
 
 
 def _compared_with(protocol: str, stage: EstimateEffectsStage) -> list[tuple[str, str]]:

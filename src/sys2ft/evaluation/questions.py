@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sys2ft.chat import user, with_news
-from sys2ft.settings import ScoringSettings
+from sys2ft.settings.choices import ScoringSettings
 
 LETTERS = "ABCDEFGH"
 NONE = "none"
@@ -81,7 +81,8 @@ def prompt_messages(asking: Asking, scoring: ScoringSettings, context: str, orde
     question = scoring.neutral_question if asking.control == "blank_question" else asking.question["question"]
     if order is not None:
         lines = [f"{LETTERS[place]}. {asking.question['options'][option]}" for place, option in enumerate(order)]
-        question = "\n".join([question, *lines, scoring.letter_instruction])
+        # The instruction comes first: what all orders have in common is computed once.
+        question = "\n".join([scoring.letter_instruction, question, *lines])
     if asking.news is not None:
         question = with_news(context, asking.news["title"], asking.news["text"], question)
     return (user(question),)

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from sys2ft.chat import encode_text, render_prompt
-from sys2ft.evaluation.questions import LETTERS, Asking, ask_all, option_orders, prompt_messages
+from sys2ft.evaluation.questions import LETTERS, NONE, Asking, ask_all, option_orders, prompt_messages
 from sys2ft.forward import token_log_probabilities
 from sys2ft.packing import BASE, Pass, TokenSequence, make_passes
 from sys2ft.progress import progress_bar
-from sys2ft.settings import ScoreStage
+from sys2ft.settings.stages import ScoreStage
 from sys2ft.training.lora_bank import LoraBank
 
 
@@ -67,6 +67,30 @@ def score_split(
         row = {"adapter": None if digests is None else digests[asking.reader]}
         rows.append(_answer(asking, found, sequences, sums) | row)
     return rows
+
+
+def score_retention(
+    model: Any,
+    tokenizer: Any,
+    general: Sequence[Mapping[str, Any]],
+    stage: ScoreStage,
+    bank: LoraBank | None = None,
+    digests: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """Put general questions, closed book, to the base or to every adapter of a bank.
+
+    Args:
+        general: questions as `news.items.asked` gives them.
+
+    Returns:
+        Rows of the table `retention`, without the cell's keys.
+    """
+    readers = [NONE] if bank is None else bank.names
+    plain = {"conditions": ("closed_book",), "controls": (), "modes": stage.scoring.retention_modes}
+    stage = stage.model_copy(update={"scoring": stage.scoring.model_copy(update=plain)})
+    questions = [{**question, "item": reader, "kind": "general"} for reader in readers for question in general]
+    rows = score_split(model, tokenizer, [{"item": reader} for reader in readers], questions, stage, bank, digests)
+    return [{name: row[name] for name in row if name not in ("kind", "condition", "control")} for row in rows]
 
 
 def _branches(
@@ -128,15 +152,16 @@ def _answer(
     options = len(question["options"])
     orders = max(branch.order for branch in branches) + 1
     logprobs, tokens = [0.0] * options, [0] * options
-    winners: list[tuple[float, int]] = [(float("-inf"), -1)] * orders
+    winners: list[tuple[float, int, int]] = [(float("-inf"), 0, -1)] * orders
     for branch in branches:
         length = len(sequences[branch.sequence].scored)
         score = sums[branch.sequence] / length
         logprobs[branch.option] += sums[branch.sequence] / orders
         tokens[branch.option] = length
-        winners[branch.order] = max(winners[branch.order], (score, branch.option))
+        # Where two options are equal, as happens in bfloat16, the first place wins: in `letter` that is each in turn.
+        winners[branch.order] = max(winners[branch.order], (score, -branch.place, branch.option))
     scores = [logprob / length for logprob, length in zip(logprobs, tokens, strict=True)]
-    order_correct = [winner == gold for _, winner in winners]
+    order_correct = [winner == gold for _, _, winner in winners]
     return {
         "item": asking.item,
         "question_id": question["question_id"],

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from sys2ft.errors import InputError, explain_validation
-from sys2ft.settings import SAFE_NAME
+from sys2ft.settings.base import SAFE_NAME
 
 Id = Annotated[str, StringConstraints(pattern=SAFE_NAME, max_length=100)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -22,27 +22,32 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Question(Frozen):
-    """A multiple-choice question on one item."""
+class GeneralQuestion(Frozen):
+    """A multiple-choice question on what everybody knows."""
 
     id: Id
     question: Text
     """Understandable without the news at hand."""
     options: tuple[Text, ...] = Field(min_length=2, max_length=8)
-    """Of the same type and form; either all occur in the item or none does."""
+    """Of the same type and form; on an item, either all occur in it or none does."""
     answer: Text
     """The right option, letter by letter."""
-    kind: Literal["recall", "inference", "application"]
-    why: Text
-    """How the answer follows from the item; for people and tests, never shown to a model."""
 
     @model_validator(mode="after")
-    def _gold_among_options(self) -> "Question":
+    def _gold_among_options(self) -> "GeneralQuestion":
         if len(set(self.options)) < len(self.options):
             raise ValueError("two options are the same; make them differ")
         if self.answer not in self.options:
             raise ValueError(f"the answer '{self.answer}' is not among the options; copy one of them")
         return self
+
+
+class Question(GeneralQuestion):
+    """A multiple-choice question on one item."""
+
+    kind: Literal["recall", "inference", "application"]
+    why: Text
+    """How the answer follows from the item; for people and tests, never shown to a model."""
 
 
 class Item(Frozen):
@@ -61,6 +66,18 @@ class NewsFile(Frozen):
 
     split: Id
     items: tuple[Item, ...] = Field(min_length=1)
+
+
+class GeneralFile(Frozen):
+    """General questions: what one YAML file holds."""
+
+    questions: tuple[GeneralQuestion, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _unique(self) -> "GeneralFile":
+        if doubles := [name for name, count in Counter(entry.id for entry in self.questions).items() if count > 1]:
+            raise ValueError(f"the id '{doubles[0]}' stands twice; give every question an id of its own")
+        return self
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -133,6 +150,27 @@ def _check_item(path: str | Path, number: int, item: Any) -> None:
         raise explain_validation(path, error, field=f"item '{name}'", known_keys=keys) from None
 
 
+def load_general(path: str | Path) -> GeneralFile:
+    """Read and check general questions.
+
+    Raises:
+        InputError: the first violation, with file, question and field.
+    """
+    data = read_yaml(path)
+    entries = data.get("questions") if isinstance(data, Mapping) else None
+    for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+        name = entry.get("id", number) if isinstance(entry, Mapping) else number
+        try:
+            GeneralQuestion.model_validate(entry)
+        except ValidationError as error:
+            keys = {"": list(GeneralQuestion.model_fields)}
+            raise explain_validation(path, error, field=f"question '{name}'", known_keys=keys) from None
+    try:
+        return GeneralFile.model_validate(data)
+    except ValidationError as error:
+        raise explain_validation(path, error, known_keys={"": list(GeneralFile.model_fields)}) from None
+
+
 def check_unique(files: Iterable[tuple[str | Path, NewsFile]]) -> None:
     """Item ids and question ids are unique over all files of a study.
 
@@ -161,16 +199,17 @@ def item_rows(news: NewsFile) -> list[dict[str, Any]]:
 def question_rows(news: NewsFile) -> list[dict[str, Any]]:
     """Rows of the table `questions`, in the order of the file."""
     return [
-        {
-            "split": news.split,
-            "item": item.id,
-            "question_id": question.id,
-            "kind": question.kind,
-            "question": question.question,
-            "options": list(question.options),
-            "gold": question.options.index(question.answer),
-            "why": question.why,
-        }
+        {"split": news.split, "item": item.id, "kind": question.kind, "why": question.why, **asked(question)}
         for item in news.items
         for question in item.questions
     ]
+
+
+def asked(question: GeneralQuestion) -> dict[str, Any]:
+    """What a model is asked, as columns of the table `questions`."""
+    return {
+        "question_id": question.id,
+        "question": question.question,
+        "options": list(question.options),
+        "gold": question.options.index(question.answer),
+    }

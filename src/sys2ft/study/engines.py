@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sys2ft.chat import render_prompt
-from sys2ft.settings import TeacherSettings
+from sys2ft.settings.catalogue import TeacherSettings
 from sys2ft.study.recorded import open_recorded
 from sys2ft.study.requests import Engine, Request, Sample
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sys2ft.chat import user, with_news
 from sys2ft.grid import derive_seed
-from sys2ft.settings import GenerateStudyStage
+from sys2ft.settings.stages import GenerateStudyStage
 from sys2ft.study.parsing import parse_questions, parse_text
 from sys2ft.study.requests import Engine, Request, Sample
 

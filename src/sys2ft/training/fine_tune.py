@@ -11,7 +11,7 @@ from torch import Tensor
 from sys2ft.grid import derive_seed
 from sys2ft.packing import TokenSequence, make_passes
 from sys2ft.progress import progress_bar
-from sys2ft.settings import MethodSettings
+from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.training.lora_bank import LoraBank
 from sys2ft.training.optimiser import BankAdamW
 

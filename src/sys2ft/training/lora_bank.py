@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from sys2ft.forward import Routing, token_log_probabilities
 from sys2ft.packing import Pass
-from sys2ft.settings import MethodSettings
+from sys2ft.settings.catalogue import MethodSettings
 
 PEFT_PREFIX = "base_model.model."
 

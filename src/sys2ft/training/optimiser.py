@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sys2ft.settings import MethodSettings
+from sys2ft.settings.catalogue import MethodSettings
 
 
 class BankAdamW:

@@ -1,0 +1,184 @@
+"""What exists: models, methods, protocols, kinds of study data, teachers and splits, each under a name."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from sys2ft.settings.base import Dtype, Frozen, Name, check_template
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class HubSource(Frozen):
+    """A repository on the Hugging Face hub, at one commit."""
+
+    kind: Literal["hub"]
+    repository: str
+    """`owner/name`."""
+    revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+    """The full commit, so that a moved branch cannot change results."""
+
+
+class DirectorySource(Frozen):
+    """A local directory with safetensors, `config.json` and a tokenizer."""
+
+    kind: Literal["directory"]
+    path: str
+    """Relative to the project, or absolute."""
+
+
+class GgufSource(Frozen):
+    """A GGUF file on disk or inside an installed Python package (found without importing it)."""
+
+    kind: Literal["gguf"]
+    file: str
+    """The file's path; inside the package's folder where `package` is given."""
+    package: str | None = None
+    """The import name of the package that ships the file as data."""
+    sha256: Sha256
+    """Checked before any work starts."""
+
+
+class RandomSource(Frozen):
+    """A model of random weights with a byte-level tokenizer, for tests and for measuring speed."""
+
+    kind: Literal["random"]
+    architecture: Name
+    """A transformers `model_type`, such as `llama`."""
+    shape: dict[str, int]
+    """Arguments of its configuration class, such as `hidden_size`."""
+    seed: int = 0
+
+
+class ModelResources(Frozen):
+    """What a job that holds this model needs; where it runs is the profile's business."""
+
+    threads: int = Field(1, ge=1)
+    gpu: int = Field(0, ge=0)
+    mem_mb: int = Field(4000, ge=1)
+    """Main memory, in MB."""
+    runtime: int = Field(60, ge=1)
+    """Minutes."""
+
+
+class ModelSettings(Frozen):
+    """A causal language model that can learn, teach, or both."""
+
+    source: HubSource | DirectorySource | GgufSource | RandomSource = Field(discriminator="kind")
+    dtype: Dtype = "bfloat16"
+    """Of the frozen weights and of the arithmetic; adapters are kept in float32."""
+    licence: str = ""
+    resources: ModelResources = ModelResources()
+
+
+class MethodSettings(Frozen):
+    """What is updated, and how. `lora`: one adapter an item, all items of a split trained at once."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(16, ge=1, multiple_of=8)
+    """A multiple of 8, as grouped matrix products on GPUs ask for."""
+    alpha: float = Field(32.0, gt=0)
+    """The update is scaled by alpha / rank."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Last names of the linear modules that get an adapter."""
+    lr: float = Field(5e-4, gt=0)
+    """Constant after warm-up, so that a learning curve can be read off one run."""
+    warmup_steps: int = Field(2, ge=0)
+    batch_size: int = Field(4, ge=1)
+    """Sequences a step and adapter."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Of each adapter's own gradient."""
+    row_tokens: int = Field(512, ge=16)
+    """Sequences are packed into rows of this many tokens; attention costs its square."""
+    tokens_per_pass: int = Field(2048, ge=16)
+    """Tokens in one forward and backward pass; bounds memory, does not change results."""
+
+
+class ProtocolSettings(Frozen):
+    """How items and study data become training sequences."""
+
+    study: Name | None = None
+    """The kind of study data that is trained; null: the news itself."""
+    ask: str
+    """What the user asks in the trained sequence; {title}, and {question} where the kind has questions."""
+    prefix: Literal["none", "own_news"] = "none"
+    """`own_news` puts the item before the sequence, as in-context evaluation does (contextual shadowing)."""
+    prefix_loss: bool = False
+    """Whether the prefix is trained as well."""
+
+    @field_validator("ask")
+    @classmethod
+    def _ask(cls, ask: str) -> str:
+        return check_template(ask, {"title", "question"}, set())
+
+    @model_validator(mode="after")
+    def _loss_needs_prefix(self) -> "ProtocolSettings":
+        if self.prefix_loss and self.prefix == "none":
+            raise ValueError("prefix_loss without a prefix; set prefix: own_news or remove prefix_loss")
+        return self
+
+
+class KindSettings(Frozen):
+    """A kind of study data: what the teacher is told, and how its text is read."""
+
+    instruction: str
+    """Follows the news in the teacher's prompt; {title}, {number}."""
+    parser: Literal["text", "questions"] = "text"
+    """`text`: the completion is one study row. `questions`: its lines are questions, each asked in a second call."""
+    per_call: int = Field(1, ge=1)
+    """Study rows asked for in one call; fills {number}."""
+    answer_instruction: str | None = None
+    """The second call of `questions`, with the news in context; {question}."""
+    max_new_tokens: int = Field(256, ge=1)
+    answer_max_new_tokens: int = Field(128, ge=1)
+    min_kept: float = Field(0.25, ge=0, le=1)
+    """A cell fails when a smaller share of an item's study rows could be read."""
+
+    @field_validator("instruction")
+    @classmethod
+    def _instruction(cls, text: str) -> str:
+        return check_template(text, {"title", "number"}, set())
+
+    @model_validator(mode="after")
+    def _answer(self) -> "KindSettings":
+        if (self.parser == "questions") != (self.answer_instruction is not None):
+            raise ValueError("parser and answer_instruction disagree; give answer_instruction with 'questions' only")
+        if self.parser == "text" and self.per_call > 1:
+            raise ValueError("a completion of parser 'text' is one study row; remove per_call")
+        if self.answer_instruction is not None:
+            check_template(self.answer_instruction, {"title", "question"}, {"question"})
+        return self
+
+
+class TeacherSettings(Frozen):
+    """Who writes study data. `self` stands for the learner; a model's name stands for that model."""
+
+    engine: Literal["transformers", "recorded"] = "transformers"
+    """`transformers` runs a model; `recorded` reads what was written before."""
+    model: Name | None = None
+    """A catalogue model; null where the teacher's own name says it, and for recorded study data."""
+    path: str | None = None
+    """The YAML file of recorded study data."""
+    temperature: float = Field(0.8, gt=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    top_k: int = Field(64, ge=1)
+    """Sampling looks at no more than this many tokens."""
+    batch_size: int = Field(16, ge=1)
+    """Requests decoded together."""
+
+    @model_validator(mode="after")
+    def _recorded_has_path(self) -> "TeacherSettings":
+        if (self.engine == "recorded") != (self.path is not None) or (self.path and self.model):
+            raise ValueError("engine, path and model disagree; give path (and no model) with engine 'recorded' only")
+        return self
+
+
+class SplitSettings(Frozen):
+    """A set of items: a domain, or a set of the user's own."""
+
+    path: str
+    """A YAML file of items and questions."""

@@ -1,0 +1,96 @@
+"""How the catalogue is used, and what of it is run."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from sys2ft.grid import AXES, Cell, expand_grid
+from sys2ft.settings.base import Frozen, Name, check_template
+
+Condition = Literal["closed_book", "in_context", "other_news"]
+Control = Literal["blank_question", "other_adapter"]
+Mode = Literal["letter", "cloze"]
+
+
+class PromptSettings(Frozen):
+    """How news stands in a prompt: in evaluation, before a shadowed sequence and before a teacher's instruction."""
+
+    context: str = "Here is some news.\n\n{news}\n\n"
+
+    @field_validator("context")
+    @classmethod
+    def _context(cls, text: str) -> str:
+        return check_template(text, {"news", "title"}, {"news"})
+
+
+class BudgetSettings(Frozen):
+    """How much is studied and trained; protocols of a grid are matched by it."""
+
+    study_rows: int = Field(8, ge=1)
+    """Study rows generated for an item and kind (1024 in New News)."""
+    match: Literal["samples"] = "samples"
+    samples: int = Field(16, ge=1)
+    """Training sequences an item; a protocol with fewer different ones repeats them in a new order."""
+
+
+class ScoringSettings(Frozen):
+    """How questions are asked and answers are read."""
+
+    conditions: tuple[Condition, ...] = ("closed_book", "in_context", "other_news")
+    controls: tuple[Control, ...] = ("blank_question", "other_adapter")
+    modes: tuple[Mode, ...] = ("letter", "cloze")
+    retention_modes: tuple[Mode, ...] = ("cloze",)
+    """Modes in which general questions are put, closed book, to see what a model has forgotten."""
+    neutral_question: str = "Answer the question."
+    """Stands in place of the question in the control `blank_question`."""
+    letter_instruction: str = "Answer with the letter of the right option only."
+    row_tokens: int = Field(512, ge=16)
+    """Rows of this many tokens; a prefix is computed again in every row that needs it."""
+    tokens_per_pass: int = Field(3072, ge=16)
+    """Tokens in one forward pass; bounds memory."""
+
+    @model_validator(mode="after")
+    def _closed_book(self) -> "ScoringSettings":
+        if "closed_book" not in self.conditions or not self.modes or not self.retention_modes:
+            raise ValueError("closed_book and at least one mode are needed for every measure; add them")
+        return self
+
+
+class RetentionSettings(Frozen):
+    """What a model knew before it learned the news."""
+
+    path: str = "data/general_knowledge.yaml"
+    """A YAML file of general questions."""
+
+
+class StatisticsSettings(Frozen):
+    """Intervals, tests and verdicts."""
+
+    draws: int = Field(10_000, ge=100)
+    """Bootstrap draws."""
+    level: float = Field(0.95, gt=0.5, lt=1)
+    power: float = Field(0.8, gt=0.5, lt=1)
+    """Of the smallest detectable difference."""
+    min_items: int = Field(5, ge=2)
+    """With fewer items no interval is given: a bootstrap over so few clusters means nothing."""
+    reference_protocol: Name = "naive"
+    """Paired contrasts compare each protocol with this one."""
+    seed: int = 0
+
+
+class GridSettings(Frozen):
+    """What is run: names from the catalogue for each axis."""
+
+    model: tuple[Name, ...] = Field(min_length=1)
+    method: tuple[Name, ...] = Field(min_length=1)
+    protocol: tuple[Name, ...] = Field(min_length=1)
+    teacher: tuple[Name, ...] = Field(min_length=1)
+    split: tuple[Name, ...] = Field(min_length=1)
+    seed: tuple[int, ...] = Field(min_length=1)
+    exclude: tuple[dict[str, str | int], ...] = ()
+    """Partial matches: a cell that agrees with all keys of an entry is left out."""
+
+    def cells(self, needs_teacher: Mapping[str, bool]) -> list[Cell]:
+        """The cells selected, given which protocols train on study data."""
+        return expand_grid({axis: getattr(self, axis) for axis in AXES}, self.exclude, needs_teacher)

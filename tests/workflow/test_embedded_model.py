@@ -1,0 +1,74 @@
+"""The embedded 135M model goes all the way through: converted, taught, tuned, questioned."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+from sys2ft.chat import render_prompt, user
+from sys2ft.models import load_model, load_tokenizer
+from tests.workflow.project import failures, make_project, snakemake
+
+STUDY = {
+    "results": "results/real",
+    "budget": {"study_rows": 1, "samples": 2},
+    "scoring": {"conditions": ["closed_book", "in_context"], "controls": [], "modes": ["cloze"]},
+    "grid": {"protocol": ["paraphrase"], "split": ["events"]},
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    project = make_project(tmp_path_factory.mktemp("real"))
+    (project / "config/real.yaml").write_text(yaml.safe_dump(STUDY))
+    run = snakemake(project, configs=("config/real.yaml",))
+    assert run.returncode == 0, failures(run)
+    return project / "results/real"
+
+
+def rows_of(results, pattern):
+    (path,) = results.glob(pattern)
+    return pq.ParquetFile(path).read().to_pylist()
+
+
+@pytest.mark.real_model
+def test_the_converted_model_is_the_one_meant(results):
+    (path,) = results.glob("prepare_model/*/model.json")
+    manifest = json.loads(path.read_text())
+    assert manifest["parameters"] == 134_515_008
+    assert manifest["dtype"] == "bfloat16"
+    assert [file.suffix for file in (path.parent / "weights").glob("model*")] == [".safetensors"]
+    tokenizer = load_tokenizer(path)
+    assert tokenizer.decode(tokenizer("Ferry n° 7 — été").input_ids) == "Ferry n° 7 — été"
+    assert "<|im_start|>user" in tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+
+
+@pytest.mark.real_model
+def test_it_knows_what_a_small_language_model_knows(results):
+    (path,) = results.glob("prepare_model/*/model.json")
+    model, tokenizer = load_model(path), load_tokenizer(path)
+    prompt = torch.tensor([render_prompt(tokenizer, (user("What is the capital of France?"),))])
+    written = model.generate(prompt, max_new_tokens=12, do_sample=False)[0, prompt.shape[1] :]
+    assert "Paris" in tokenizer.decode(written)
+    assert len(rows_of(results, "score_base/**/retention.parquet")) == 30
+
+
+@pytest.mark.real_model
+def test_it_writes_about_the_news_it_was_given(results):
+    items = {row["item"]: row["text"] for row in rows_of(results, "validate_news/**/items.parquet")}
+    for row in rows_of(results, "generate_study/**/study.parquet"):
+        names = {word.strip(".,'") for word in items[row["item"]].split() if word[0].isupper()} - {"The", "A", "In"}
+        assert row["status"] == "kept"
+        assert sum(name in row["text"] for name in names) >= 2, row["text"]
+
+
+@pytest.mark.real_model
+def test_it_learns_what_it_wrote(results):
+    rows = rows_of(results, "fine_tune/**/train_log.parquet")
+    by_step = {step: [row["loss"] for row in rows if row["step"] == step] for step in (1, 2)}
+    assert all(later < first for first, later in zip(by_step[1], by_step[2], strict=True))
+    (cell,) = rows_of(results, "tables/cells.parquet")
+    assert cell["samples_seen"] == 4
+    assert {row["measure"] for row in rows_of(results, "tables/effects.parquet")} >= {"ft_icl_gap", "retention_change"}
