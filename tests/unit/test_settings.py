@@ -1,6 +1,7 @@
 """Settings: frozen, complete, and divided so that a change reaches the stages that depend on it and no others."""
 
 import copy
+import importlib
 import importlib.util
 import json
 from collections.abc import Mapping
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sys2ft import settings as settings_module
 from sys2ft.errors import InputError
 from sys2ft.grid import NONE
 from sys2ft.news.items import NewsFile, read_yaml
@@ -146,7 +146,13 @@ def test_the_schemas_can_be_written_again_byte_for_byte(tmp_path):
 
 
 # --------------------------------------------------------------------------------------------------------------- frozen
-MODELS = [value for value in vars(settings_module).values() if isinstance(value, type) and issubclass(value, Frozen)]
+SETTINGS = ("catalogue", "choices", "stages", "study")
+MODELS = [
+    value
+    for module in map(importlib.import_module, (f"sys2ft.settings.{part}" for part in SETTINGS))
+    for value in vars(module).values()
+    if isinstance(value, type) and issubclass(value, Frozen) and value.__module__ == module.__name__
+]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
