@@ -48,7 +48,12 @@ class Cell:
 
     def resolved_teacher(self) -> str:
         """The model that writes: `self` is the learner's own name."""
-        return self.model if self.teacher == "self" else self.teacher
+        return resolve_teacher(self.teacher, self.model)
+
+
+def resolve_teacher(teacher: str, model: str) -> str:
+    """The name of who writes for a learner: `self` is the learner's own."""
+    return model if teacher == "self" else teacher
 
 
 def key_path(names: Iterable[str], values: Iterable[object]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sys2ft.code_versions import read_versions
 from sys2ft.errors import InputError
 from sys2ft.news.items import load_news, read_yaml
 from sys2ft.preflight import open_study
@@ -574,3 +575,22 @@ def test_a_missing_file_of_general_questions_is_named():
     config = shipped_config()
     setting("retention.path", "nowhere.yaml")(config)
     assert_says(refusal(config), "nowhere.yaml", "", "correct the path")
+
+
+# -------------------------------------------------------------------------------------------------------------- places
+def test_a_results_folder_outside_the_project_is_refused():
+    assert_config_refused(setting("results", "a/../../x"), "results", "write a folder inside it")
+
+
+def test_a_folder_in_place_of_a_file_is_named(project):
+    (project / "folder").mkdir()
+    config = shipped_config()
+    setting("splits.events.path", "folder")(config)
+    assert_says(refusal(config), "folder", "", "name a file that can be read")
+
+
+@pytest.mark.parametrize("text", ["", "- fine_tune", "fine_tune"])
+def test_code_versions_that_are_no_mapping_are_refused(project, text):
+    (project / "versions.yaml").write_text(text)
+    with pytest.raises(InputError, match="is not a mapping of stages to versions"):
+        read_versions("versions.yaml")

@@ -14,7 +14,7 @@ from sys2ft.settings.catalogue import KindSettings, TeacherSettings
 from sys2ft.settings.stages import GenerateStudyStage
 from sys2ft.study.generate import Studied, TooLittleKept, study_items
 from sys2ft.study.parsing import parse_questions, parse_text
-from sys2ft.study.recorded import open_recorded
+from sys2ft.study.recorded import RecordedEngine
 from sys2ft.study.requests import Request, Sample
 from sys2ft.tables import build_table
 
@@ -434,7 +434,7 @@ def request(number: int, call: str = "write", rows: int = 1, item: str = "ferry"
 
 def test_a_recorded_teacher_answers_in_the_order_of_the_requests(recorded):
     requests = [request(2), request(0), request(1)]
-    samples = open_recorded(recorded, "paraphrase")(requests)
+    samples = RecordedEngine(recorded, "paraphrase")(requests)
     assert [sample.text for sample in samples] == ["Three.", "One.", "Two."]
     assert [sample.request for sample in samples] == requests
     assert [sample.request.id for sample in samples] == ["ferry/write/2", "ferry/write/0", "ferry/write/1"]
@@ -442,14 +442,14 @@ def test_a_recorded_teacher_answers_in_the_order_of_the_requests(recorded):
 
 
 def test_a_recorded_teacher_writes_as_many_questions_as_a_call_asks_for_and_answers_each(recorded):
-    engine = open_recorded(recorded, "self_qa")
+    engine = RecordedEngine(recorded, "self_qa")
     (both,) = engine([request(1, rows=2)])
     assert both.text == "A three?\nA four?"
     assert [sample.text for sample in engine([request(3, "answer"), request(0, "answer")])] == ["Fourth.", "First."]
 
 
 def test_recorded_study_data_take_the_same_way_as_generated_ones(recorded):
-    rows = study_items(ITEMS[:1], stage(QUESTIONS, 4, per_call=2), open_recorded(recorded, "self_qa"), SEED_PARTS).rows
+    rows = study_items(ITEMS[:1], stage(QUESTIONS, 4, per_call=2), RecordedEngine(recorded, "self_qa"), SEED_PARTS).rows
     assert [(row["row"], row["question"], row["text"], row["status"]) for row in rows] == [
         (0, "A one?", "First.", "kept"),
         (1, "A two?", "Second.", "kept"),
@@ -468,7 +468,7 @@ def test_recorded_study_data_take_the_same_way_as_generated_ones(recorded):
 )
 def test_too_few_recorded_rows_are_bad_input(recorded, kind, asked, have):
     with pytest.raises(InputError) as caught:
-        open_recorded(recorded, kind)([asked])
+        RecordedEngine(recorded, kind)([asked])
     message = str(caught.value)
     assert message.startswith(f"{recorded}: study.ferry: {have}")
     assert "To mend: write more, or lower budget.study_rows." in message
@@ -476,4 +476,4 @@ def test_too_few_recorded_rows_are_bad_input(recorded, kind, asked, have):
 
 def test_an_item_that_was_not_recorded_is_bad_input(recorded):
     with pytest.raises(InputError, match=r"study\.dravel: has 0 rows of 'paraphrase'"):
-        open_recorded(recorded, "paraphrase")([request(0, item="dravel")])
+        RecordedEngine(recorded, "paraphrase")([request(0, item="dravel")])

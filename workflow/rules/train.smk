@@ -15,7 +15,7 @@ def study_of(wildcards):
     kind = STUDY.protocols[wildcards.protocol].study
     if kind is None:
         return {}
-    teacher = wildcards.model if wildcards.teacher == "self" else wildcards.teacher
+    teacher = resolve_teacher(wildcards.teacher, wildcards.model)
     values = {"kind": kind, "teacher": teacher, "split": wildcards.split}
     return {"study": artefact_path(RESULTS, "study", seed=wildcards.seed, **values)}
 

@@ -107,6 +107,9 @@ def read_yaml(path: str | Path) -> Any:
         return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_StrictLoader)
     except FileNotFoundError:
         raise InputError(path, "", "no such file", "create it, or correct the path in the configuration") from None
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise InputError(path, "", problem, "name a file that can be read in the configuration") from None
     except UnicodeDecodeError as error:
         raise InputError(path, "", f"is not UTF-8 at byte {error.start}", "save it as UTF-8") from None
     except yaml.YAMLError as error:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from sys2ft.errors import InputError, explain_validation, suggest_name
 from sys2ft.grid import AXES, NONE, Cell
@@ -53,6 +53,13 @@ class Study(Frozen):
     retention: RetentionSettings = RetentionSettings()
     statistics: StatisticsSettings = StatisticsSettings()
     grid: GridSettings
+
+    @field_validator("results")
+    @classmethod
+    def _inside_the_project(cls, results: str) -> str:
+        if ".." in Path(results).parts:
+            raise ValueError("leads out of the project; write a folder inside it")
+        return results
 
     def cells(self) -> list[Cell]:
         """All cells of the grid."""

@@ -1,12 +1,13 @@
 """Engines: what runs a teacher. `transformers` loads a model; `recorded` reads what was written before."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sys2ft.chat import render_prompt
+from sys2ft.progress import progress_bar
 from sys2ft.settings.catalogue import TeacherSettings
-from sys2ft.study.recorded import open_recorded
+from sys2ft.study.recorded import RecordedEngine
 from sys2ft.study.requests import Engine, Request, Sample
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ def open_engine(settings: TeacherSettings, source: str | Path, kind: str) -> Eng
         kind: what is studied; tells recorded study data which to read.
     """
     if settings.engine == "recorded":
-        return open_recorded(source, kind)
-    return _open_transformers(settings, source)
+        return RecordedEngine(source, kind)
+    return TransformersEngine(settings, source)
 
 
 class SeededSampling:
@@ -54,34 +55,76 @@ class SeededSampling:
         return torch.full_like(scores, float("-inf")).scatter(-1, drawn, 0.0)
 
 
-def _open_transformers(settings: TeacherSettings, source: str | Path) -> Engine:
-    from sys2ft.models import load_model, load_tokenizer
+class TransformersEngine:
+    """A resident model that samples in batches.
 
-    model, tokenizer = load_model(source), load_tokenizer(source)
-    tokenizer.padding_side = "left"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    stops = _stop_tokens(model, tokenizer)
+    Args:
+        source: the teacher's `model.json`.
+    """
 
-    def generate(requests: Sequence[Request]) -> list[Sample]:
-        prompts = [render_prompt(tokenizer, request.messages) for request in requests]
-        limit = getattr(model.config, "max_position_embeddings", None)
+    def __init__(self, settings: TeacherSettings, source: str | Path):
+        from sys2ft.models import load_model, load_tokenizer
+
+        self.settings = settings
+        self.model, self.tokenizer = load_model(source), load_tokenizer(source)
+        self.tokenizer.padding_side = "left"
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.stops = _stop_tokens(self.model, self.tokenizer)
+
+    def __call__(self, requests: Sequence[Request]) -> list[Sample]:
+        """Samples in the order of the requests.
+
+        Raises:
+            ValueError: a prompt with its completion is longer than the teacher's context; names the request.
+        """
+        prompts = [render_prompt(self.tokenizer, request.messages) for request in requests]
+        self._check_lengths(requests, prompts)
+        # Prompts of like length together: less padding. The order depends on nothing but the requests.
+        order = sorted(range(len(requests)), key=lambda i: (requests[i].max_new_tokens, len(prompts[i]), i))
+        samples: dict[int, Sample] = {}
+        with progress_bar(len(order), "requests") as bar:
+            for start in range(0, len(order), self.settings.batch_size):
+                batch = order[start : start + self.settings.batch_size]
+                decoded = self._decode([requests[i] for i in batch], [prompts[i] for i in batch])
+                samples |= dict(zip(batch, decoded, strict=True))
+                bar.update(len(batch))
+        return [samples[i] for i in range(len(requests))]
+
+    def _check_lengths(self, requests: Sequence[Request], prompts: Sequence[list[int]]) -> None:
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         for request, prompt in zip(requests, prompts, strict=True):
             if limit and len(prompt) + request.max_new_tokens > limit:
                 raise ValueError(
                     f"request '{request.id}': {len(prompt)} prompt tokens and {request.max_new_tokens} new ones "
                     f"exceed the teacher's context of {limit}: shorten the item or lower max_new_tokens"
                 )
-        # Prompts of like length together: less padding. The order depends on nothing but the requests.
-        order = sorted(range(len(requests)), key=lambda i: (requests[i].max_new_tokens, len(prompts[i]), i))
-        samples: dict[int, Sample] = {}
-        for batch in _progress(_batches(order, settings.batch_size), len(order), settings.batch_size):
-            chosen = [requests[i] for i in batch]
-            texts = _decode_batch(model, tokenizer, settings, stops, chosen, [prompts[i] for i in batch])
-            samples |= dict(zip(batch, texts, strict=True))
-        return [samples[i] for i in range(len(requests))]
 
-    return generate
+    def _decode(self, requests: list[Request], prompts: list[list[int]]) -> list[Sample]:
+        """One batch, decoded to the longest limit in it; each row is cut at its own end."""
+        import torch
+        from transformers import LogitsProcessorList
+
+        padded = self.tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(self.model.device)
+        sampling = SeededSampling(self.settings, [request.seed for request in requests])
+        with torch.inference_mode():
+            output = self.model.generate(
+                **padded,
+                max_new_tokens=max(request.max_new_tokens for request in requests),
+                do_sample=False,
+                logits_processor=LogitsProcessorList([sampling]),
+                eos_token_id=self.stops,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+        written = output[:, padded["input_ids"].shape[1] :].tolist()
+        samples = []
+        for request, prompt, row in zip(requests, prompts, written, strict=True):
+            row = row[: request.max_new_tokens]
+            end = next((i for i, token in enumerate(row) if token in self.stops), None)
+            text = self.tokenizer.decode(row[:end], skip_special_tokens=True)
+            count = len(row) if end is None else end + 1
+            samples.append(Sample(request, text, "length" if end is None else "stop", len(prompt), count))
+        return samples
 
 
 def _stop_tokens(model: Any, tokenizer: Any) -> list[int]:
@@ -90,44 +133,3 @@ def _stop_tokens(model: Any, tokenizer: Any) -> list[int]:
     configured = model.generation_config.eos_token_id
     stops.update(configured if isinstance(configured, list) else [configured])
     return sorted(stop for stop in stops if stop is not None)
-
-
-def _decode_batch(
-    model: Any, tokenizer: Any, settings: TeacherSettings, stops: list[int], requests: list[Request], prompts: list
-) -> list[Sample]:
-    import torch
-    from transformers import LogitsProcessorList
-
-    padded = tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(model.device)
-    with torch.inference_mode():
-        output = model.generate(
-            **padded,
-            max_new_tokens=max(request.max_new_tokens for request in requests),
-            do_sample=False,
-            logits_processor=LogitsProcessorList([SeededSampling(settings, [r.seed for r in requests])]),
-            eos_token_id=stops,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    samples = []
-    for request, prompt, row in zip(requests, prompts, output[:, padded["input_ids"].shape[1] :].tolist(), strict=True):
-        row = row[: request.max_new_tokens]
-        end = next((i for i, token in enumerate(row) if token in stops), None)
-        text = tokenizer.decode(row[:end], skip_special_tokens=True)
-        count = len(row) if end is None else end + 1
-        samples.append(Sample(request, text, "length" if end is None else "stop", len(prompt), count))
-    return samples
-
-
-def _batches(order: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
-def _progress(batches: Iterable[list[int]], total: int, size: int) -> Iterator[list[int]]:
-    """A bar over requests; a line a minute in a log."""
-    from sys2ft.progress import progress_bar
-
-    with progress_bar(total, "requests") as bar:
-        for batch in batches:
-            yield batch
-            bar.update(min(size, len(batch)))

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from sys2ft.errors import InputError, explain_validation
 from sys2ft.news.items import Frozen, Id, Text, read_yaml
-from sys2ft.study.requests import Engine, Request, Sample
+from sys2ft.study.requests import Request, Sample
 
 
 class RecordedPair(Frozen):
@@ -56,17 +56,23 @@ def check_rows(recorded: RecordedStudy, path: str | Path, item: str, kind: str, 
         raise InputError(path, f"study.{item}", have, "write more, or lower budget.study_rows")
 
 
-def open_recorded(path: str | Path, kind: str) -> Engine:
-    """An engine that answers from the rows of one kind."""
-    recorded = load_recorded(path)
+class RecordedEngine:
+    """Answers from the rows of one kind, as a model would."""
 
-    def generate(requests: Sequence[Request]) -> list[Sample]:
-        return [Sample(request, text_of(request), "stop", None, None) for request in requests]
+    def __init__(self, path: str | Path, kind: str):
+        self.path, self.kind = path, kind
+        self.recorded = load_recorded(path)
 
-    def text_of(request: Request) -> str:
-        check_rows(recorded, path, request.item, kind, request.rows.stop)
-        chosen = recorded.study[request.item][kind][request.rows.start : request.rows.stop]
+    def __call__(self, requests: Sequence[Request]) -> list[Sample]:
+        """Samples in the order of the requests.
+
+        Raises:
+            InputError: an item has fewer rows than are asked for.
+        """
+        return [Sample(request, self._text(request), "stop", None, None) for request in requests]
+
+    def _text(self, request: Request) -> str:
+        check_rows(self.recorded, self.path, request.item, self.kind, request.rows.stop)
+        chosen = self.recorded.study[request.item][self.kind][request.rows.start : request.rows.stop]
         pairs = [row if isinstance(row, RecordedPair) else RecordedPair(question=row, answer=row) for row in chosen]
         return "\n".join(pair.answer if request.call == "answer" else pair.question for pair in pairs)
-
-    return generate
