@@ -7,7 +7,7 @@ from typing import Any
 from sys2ft.errors import InputError
 from sys2ft.evaluation.questions import check_others_exist
 from sys2ft.models import check_source
-from sys2ft.news.items import NewsFile, check_unique, load_general, load_news
+from sys2ft.news.items import NewsFile, check_unique, load_general, open_split
 from sys2ft.paths import artefact_path
 from sys2ft.settings.study import Study, load_study
 from sys2ft.study.recorded import check_rows, load_recorded
@@ -35,15 +35,21 @@ def check_news(study: Study, file: str | Path) -> dict[str, NewsFile]:
     """
     news: dict[str, NewsFile] = {}
     for split in study.grid.split:
-        path = study.splits[split].path
-        news[split] = load_news(path)
+        settings = study.splits[split]
+        path = settings.path or file
+        try:
+            news[split] = open_split(split, settings.path, settings.generator, settings.seed, settings.size)
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(file, f"splits.{split}.size", str(error), "correct the size") from None
         if news[split].split != split:
             raise InputError(
                 path, "split", f"is '{news[split].split}', but {file} calls it '{split}'", "give both one name"
             )
         if problem := check_others_exist(split, len(news[split].items), study.scoring):
             raise InputError(path, "items", problem, "add an item, or take those out of the settings of scoring")
-    check_unique((study.splits[split].path, content) for split, content in news.items())
+    check_unique((study.splits[split].path or file, content) for split, content in news.items())
     return news
 
 

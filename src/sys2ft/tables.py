@@ -66,6 +66,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("options", pa.list_(pa.string()), "The options in the order of the file."),
         ("gold", pa.int32(), "Index of the right option."),
         ("why", pa.string(), "How the answer follows from the item; never shown to a model."),
+        ("short_answer", pa.string(), "What a person would write who sees no options."),
+        ("accepted_answers", pa.list_(pa.string()), "Other spellings that count as right."),
+        ("statement", pa.string(), "Question and answer as one true sentence; null where there is none."),
+        ("false_statement", pa.string(), "The same with a wrong option in the answer's place."),
     ),
     "completions": _schema(
         *_STUDY,

@@ -36,7 +36,8 @@ def shipped_config() -> dict[str, Any]:
     """The shipped configuration, with absolute paths and a learner that needs no file."""
     config = copy.deepcopy(SHIPPED)
     for split in config["splits"].values():
-        split["path"] = str(ROOT / split["path"])
+        if "path" in split:
+            split["path"] = str(ROOT / split["path"])
     config["retention"]["path"] = str(ROOT / config["retention"]["path"])
     config["models"]["tiny"] = copy.deepcopy(RANDOM_MODEL)
     config["grid"]["model"] = ["tiny"]
@@ -594,3 +595,41 @@ def test_code_versions_that_are_no_mapping_are_refused(project, text):
     (project / "versions.yaml").write_text(text)
     with pytest.raises(InputError, match="is not a mapping of stages to versions"):
         read_versions("versions.yaml")
+
+
+# ---------------------------------------------------------------------------------------------------- procedural splits
+@pytest.mark.parametrize(
+    ("split", "field", "mend"),
+    [
+        ({"generator": "reversal_curse", "path": "x.yaml"}, "splits.mine", "give either path or generator"),
+        ({}, "splits.mine", "give either path or generator"),
+        ({"path": "x.yaml", "seed": 3}, "splits.mine", "remove them"),
+        ({"generator": "reversal_curse", "size": 12}, "splits.mine.size", "correct the size"),
+        ({"generator": "reversal"}, "splits.mine.generator", "replace 'reversal'"),
+    ],
+)
+def test_a_procedural_split_that_cannot_be_drawn_is_refused(split, field, mend):
+    config = shipped_config()
+    config["splits"]["mine"] = split
+    config["grid"]["split"] = ["mine"]
+    assert_says(refusal(config), FILE, field, mend)
+
+
+def test_a_procedural_split_is_accepted():
+    config = shipped_config()
+    config["splits"]["mine"] = {"generator": "reversal_curse", "seed": 2, "size": 8}
+    config["grid"]["split"] = ["mine", "events"]
+    assert open_study(config, FILE).grid.split == ("mine", "events")
+
+
+@pytest.mark.parametrize(
+    ("fields", "mend"),
+    [
+        ({"statement": "It calls at Craywick."}, "give both or neither"),
+        ({"statement": "It calls.", "false_statement": "It calls."}, "make the second one wrong"),
+    ],
+)
+def test_statements_that_are_no_pair_are_refused(project, fields, mend):
+    content = news()
+    content["items"][0]["questions"][0] |= fields
+    assert mend in refuse_news(project, content)

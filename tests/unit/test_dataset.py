@@ -35,7 +35,7 @@ def as_expected_by_chance(count: int, trials: int, chance: float) -> bool:
 # ---------------------------------------------------------------------------------------------------------------- shape
 def test_the_shipped_splits_are_those_of_the_configuration():
     configured = read_yaml(ROOT / "config/config.yaml")["splits"]
-    assert {name: entry["path"] for name, entry in configured.items()} == {
+    assert {name: entry["path"] for name, entry in configured.items() if "path" in entry} == {
         split: f"data/new_news/{split}.yaml" for split in SPLITS
     }
     assert {path.stem for path in (ROOT / "data/new_news").glob("*.yaml")} == set(SPLITS)

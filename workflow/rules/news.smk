@@ -10,10 +10,16 @@ localrules:
     validate_news,
 
 
+def news_file(wildcards):
+    """The file of a split, as a named input; none for one that is drawn from a seed."""
+    path = STUDY.splits[wildcards.split].path
+    return {"news": path} if path else {}
+
+
 rule validate_news:
     """Check a split's items and questions and write them as tables."""
     input:
-        news=lambda wildcards: STUDY.splits[wildcards.split].path,
+        unpack(news_file),
     output:
         news_items=pattern(RESULTS, "items"),
         questions=pattern(RESULTS, "questions"),
@@ -24,11 +30,17 @@ rule validate_news:
     conda:
         "../../envs/workflow.yaml"
     params:
+        settings=told(STUDY.validate_news_stage, "split"),
+        news=lambda wildcards, input: (
+            f"--news {input.news}" if "news" in input.keys() else ""
+        ),
         version=VERSIONS["validate_news"],
     shell:
         """
         python workflow/scripts/validate_news.py \
-            --news {input.news:q} \
+            --settings {params.settings:q} \
+            --split {wildcards.split:q} \
+            {params.news} \
             --output-items {output.news_items:q} \
             --output-questions {output.questions:q} \
             >{log:q} 2>&1

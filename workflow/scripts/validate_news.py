@@ -1,6 +1,6 @@
 """Check one split and write it as tables.
 
-In: a YAML file of news. Out: `items.parquet`, `questions.parquet`.
+In: a YAML file of news, or the settings of a procedural split. Out: `items.parquet`, `questions.parquet`.
 """
 
 import argparse
@@ -10,15 +10,19 @@ from pathlib import Path
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and do the work."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--news", required=True, type=Path)
+    parser.add_argument("--settings", required=True, help="JSON of ValidateNewsStage")
+    parser.add_argument("--split", required=True)
+    parser.add_argument("--news", type=Path, help="the split's file; none for a procedural split")
     parser.add_argument("--output-items", required=True, type=Path)
     parser.add_argument("--output-questions", required=True, type=Path)
     args = parser.parse_args(argv)
 
-    from sys2ft.news.items import item_rows, load_news, question_rows
+    from sys2ft.news.items import item_rows, open_split, question_rows
+    from sys2ft.settings.stages import ValidateNewsStage
     from sys2ft.tables import build_table, write_table
 
-    news = load_news(args.news)
+    stage = ValidateNewsStage.model_validate_json(args.settings)
+    news = open_split(args.split, args.news, stage.generator, stage.seed, stage.size)
     write_table(build_table("items", item_rows(news)), args.output_items)
     write_table(build_table("questions", question_rows(news)), args.output_questions)
 

@@ -45,9 +45,25 @@ class GeneralQuestion(Frozen):
 class Question(GeneralQuestion):
     """A multiple-choice question on one item."""
 
-    kind: Literal["recall", "inference", "application"]
+    kind: Literal["recall", "inference", "application", "rephrase", "reversal", "syllogism", "holdout"]
     why: Text
     """How the answer follows from the item; for people and tests, never shown to a model."""
+    short_answer: Text | None = None
+    """What a person would write who sees no options; null: the answer itself."""
+    accepted_answers: tuple[Text, ...] = ()
+    """Other spellings of it that count as right."""
+    statement: Text | None = None
+    """Question and answer as one true sentence."""
+    false_statement: Text | None = None
+    """The same with a wrong option in the answer's place."""
+
+    @model_validator(mode="after")
+    def _statements_come_in_pairs(self) -> "Question":
+        if (self.statement is None) != (self.false_statement is None):
+            raise ValueError("one of statement and false_statement is missing; give both or neither")
+        if self.statement is not None and self.statement == self.false_statement:
+            raise ValueError("statement and false_statement are the same; make the second one wrong")
+        return self
 
 
 class Item(Frozen):
@@ -139,6 +155,21 @@ def load_news(path: str | Path) -> NewsFile:
     return news
 
 
+def open_split(split: str, path: str | Path | None, generator: str | None, seed: int, size: int | None) -> NewsFile:
+    """A split from its file, or drawn from its seed.
+
+    Raises:
+        InputError: the file cannot be used.
+        ValueError: the generator cannot build the size.
+    """
+    if generator is None:
+        assert path is not None  # as SplitSettings sees to
+        return load_news(path)
+    from sys2ft.news.procedural import generate_news
+
+    return generate_news(split, generator, seed, size)
+
+
 def _check_item(path: str | Path, number: int, item: Any) -> None:
     """Check one item by itself, so that a message can name it by its id."""
     name = item.get("id", number) if isinstance(item, Mapping) else number
@@ -202,7 +233,17 @@ def item_rows(news: NewsFile) -> list[dict[str, Any]]:
 def question_rows(news: NewsFile) -> list[dict[str, Any]]:
     """Rows of the table `questions`, in the order of the file."""
     return [
-        {"split": news.split, "item": item.id, "kind": question.kind, "why": question.why, **asked(question)}
+        {
+            "split": news.split,
+            "item": item.id,
+            "kind": question.kind,
+            "why": question.why,
+            "short_answer": question.short_answer or question.answer,
+            "accepted_answers": list(question.accepted_answers),
+            "statement": question.statement,
+            "false_statement": question.false_statement,
+            **asked(question),
+        }
         for item in news.items
         for question in item.questions
     ]

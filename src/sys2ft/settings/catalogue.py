@@ -178,7 +178,21 @@ class TeacherSettings(Frozen):
 
 
 class SplitSettings(Frozen):
-    """A set of items: a domain, or a set of the user's own."""
+    """A set of items: a file, or one drawn from a seed."""
 
-    path: str
+    path: str | None = None
     """A YAML file of items and questions."""
+    generator: Literal["reversal_curse", "nonsense_reversals", "syllogisms", "semantic_structure"] | None = None
+    """A procedural set of Lampinen et al. (2025), in place of a file."""
+    seed: int = 0
+    """Of the generator; the seeds of the grid repeat training on the same items."""
+    size: int | None = Field(None, ge=1)
+    """People, facts, syllogisms or categories of the generator; null: as many as in the paper."""
+
+    @model_validator(mode="after")
+    def _file_or_generator(self) -> "SplitSettings":
+        if (self.path is None) == (self.generator is None):
+            raise ValueError("path and generator are both given or both missing; give either path or generator")
+        if self.path is not None and (self.seed or self.size):
+            raise ValueError("seed and size belong to a generator; remove them")
+        return self

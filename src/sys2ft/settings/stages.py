@@ -27,6 +27,14 @@ class PrepareModelStage(Frozen):
     dtype: Dtype
 
 
+class ValidateNewsStage(Frozen):
+    """What `validate_news` is told, beside the file."""
+
+    generator: str | None
+    seed: int
+    size: int | None
+
+
 class GenerateStudyStage(Frozen):
     """What `generate_study` is told."""
 

@@ -33,6 +33,7 @@ from sys2ft.settings.stages import (
     GenerateStudyStage,
     PrepareModelStage,
     ScoreStage,
+    ValidateNewsStage,
 )
 
 
@@ -74,6 +75,11 @@ class Study(Frozen):
     def prepare_model_stage(self, model: str) -> PrepareModelStage:
         """Settings of `prepare_model`."""
         return PrepareModelStage(source=self.models[model].source, dtype=self.models[model].dtype)
+
+    def validate_news_stage(self, split: str) -> ValidateNewsStage:
+        """Settings of `validate_news`."""
+        settings = self.splits[split]
+        return ValidateNewsStage(generator=settings.generator, seed=settings.seed, size=settings.size)
 
     def generate_study_stage(self, teacher: str, kind: str) -> GenerateStudyStage:
         """Settings of `generate_study`."""
