@@ -8,7 +8,7 @@ COMPILE := pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find
 	--no-annotate --no-header --allow-unsafe
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup run test checks schemas lock clean
+.PHONY: help setup run test checks dataset schemas lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -38,6 +38,9 @@ checks: setup  ## lint, format and types
 	snakefmt --check --compact-diff Snakefile workflow/rules
 	mypy
 	python envs/write_conda.py --check
+
+dataset: setup  ## write the news as a Hugging Face data set
+	sys2ft export data/new_news --output results/dataset
 
 schemas: setup  ## write the JSON schemas from the settings models
 	python workflow/schemas/write_schemas.py

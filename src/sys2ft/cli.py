@@ -1,4 +1,4 @@
-"""The command `sys2ft`: look at a study's results."""
+"""The command `sys2ft`: check news, look at a study's results."""
 
 import argparse
 import sys
@@ -24,11 +24,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = commands.add_parser("table", help="print a table of the results")
     table.add_argument("name", choices=["effects", "cells"])
     table.add_argument("--split", help="of the effects (default: all splits taken together)")
+    check = commands.add_parser("check", help="every violation in files of news, with its line")
+    check.add_argument("paths", nargs="+", type=Path, help="YAML files of news, or folders of them")
+    export = commands.add_parser("export", help="write files of news as a Hugging Face data set")
+    export.add_argument("paths", nargs="+", type=Path, help="YAML files of news, or folders of them")
+    export.add_argument("--output", required=True, type=Path, help="a folder")
     for command in (show, table):
         command.add_argument("--results", default="results", help="the results folder (default: %(default)s)")
     args = parser.parse_args(argv)
     try:
-        {"show": _show, "table": _table}[args.command](args)
+        {"show": _show, "table": _table, "check": _check, "export": _export}[args.command](args)
     except InputError as error:
         sys.exit(str(error))
     except BrokenPipeError:  # the reader of a pipe has seen enough
@@ -75,6 +80,27 @@ def _table(args: argparse.Namespace) -> None:
         print(format_rows(rows, list(rows[0])))
     folder = path.parent
     print(f"\ntables: {', '.join(str(folder / name) for name in sorted(p.name for p in folder.iterdir()))}")
+
+
+def _check(args: argparse.Namespace) -> None:
+    from sys2ft.news.check import check_files, news_files
+
+    files = news_files(args.paths)
+    violations, counts = check_files(files)
+    for violation in violations:
+        print(violation)
+    print(f"{len(files)} files, {counts['items']} items, {counts['questions']} questions")
+    if violations:
+        sys.exit(f"{len(violations)} violations")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from sys2ft.news.check import news_files
+    from sys2ft.news.export import export_dataset
+    from sys2ft.news.items import load_news
+
+    export_dataset([load_news(path) for path in news_files(args.paths)], args.output)
+    print(f"{args.output}: items.parquet, questions.parquet, README.md")
 
 
 def format_rows(rows: Sequence[dict], columns: Sequence[str], percent: bool = False) -> str:

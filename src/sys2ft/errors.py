@@ -1,7 +1,9 @@
 """Bad input: one message that names the file, the field and the mend."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -29,18 +31,24 @@ def explain_validation(
 
     `known_keys` maps a field ("" for the top) to the keys it may have, for suggestions.
     """
-    first = error.errors()[0]
-    loc = first["loc"]
+    return explain_entry(file, error.errors()[0], field, known_keys)
+
+
+def explain_entry(
+    file: str | Path, entry: Mapping[str, Any], field: str = "", known_keys: dict[str, list[str]] | None = None
+) -> InputError:
+    """The same for one entry of `ValidationError.errors()`."""
+    loc = entry["loc"]
     # pydantic names the chosen kind of a source too; the user's file has no such key
     path = [str(part) for i, part in enumerate(loc) if part not in SOURCE_KINDS or i == 0 or loc[i - 1] != "source"]
     where = ".".join([field, *path] if field else path)
-    if first["type"] == "extra_forbidden":
+    if entry["type"] == "extra_forbidden":
         siblings = (known_keys or {}).get(".".join(path[:-1]), [])
         return InputError(file, where, "unknown key", suggest_name(path[-1], siblings) if siblings else "remove it")
-    if first["type"] == "missing":
+    if entry["type"] == "missing":
         return InputError(file, where, "missing", f"add '{path[-1]}'")
-    problem = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error" and "; " in problem:
+    problem = entry["msg"].removeprefix("Value error, ")
+    if entry["type"] == "value_error" and "; " in problem:
         problem, mend = problem.split("; ", 1)
         return InputError(file, where, problem, mend)
-    return InputError(file, where, problem, f"replace {first['input']!r}"[:200])
+    return InputError(file, where, problem, f"replace {entry['input']!r}"[:200])

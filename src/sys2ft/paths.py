@@ -25,6 +25,7 @@ PATTERNS = {
     "retention": f"score_answers/{_CELL}/retention.parquet",
     "answers_table": "tables/answers.parquet",
     "retention_table": "tables/retention.parquet",
+    "audit_table": "tables/audit.parquet",
     "cells_table": "tables/cells.parquet",
     "effects_table": "tables/effects.parquet",
 }

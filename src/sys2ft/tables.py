@@ -153,6 +153,16 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("train_seconds", pa.float64(), "Wall time of the training steps."),
         ("computed_share", pa.float64(), "Computed tokens over tokens seen; below 1 where prefixes are shared."),
     ),
+    "audit": _schema(
+        ("name", pa.string(), "A way of answering without the news, or a rule that every question keeps."),
+        ("questions", pa.int32(), "Questions looked at."),
+        ("share", pa.float64(), "Answered rightly that way, or breaking the rule."),
+        ("low", pa.float64(), "Lower end of its 95 % interval, clustered by item; null for a rule."),
+        ("high", pa.float64(), "Upper end of its interval."),
+        ("chance", pa.float64(), "What the interval must contain; 0 for a rule."),
+        ("passed", pa.bool_(), "Whether it does, or no question breaks the rule."),
+        ("broken_by", pa.list_(pa.string()), "The questions that are to be mended."),
+    ),
     "effects": _schema(
         ("model", pa.string(), "The learner."),
         ("method", pa.string(), "What was updated."),

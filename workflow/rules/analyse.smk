@@ -2,11 +2,13 @@
 The tables that people read.
 
 In:  answers of all cells and bases, what the cells studied and trained
-Out: tables/answers.parquet, retention.parquet, cells.parquet, effects.parquet, each with a CSV twin
+Out: tables/audit.parquet (a target of its own: `snakemake audit_dataset`);
+     tables/answers.parquet, retention.parquet, cells.parquet, effects.parquet, each with a CSV twin
 """
 
 
 localrules:
+    audit_dataset,
     build_tables,
     estimate_effects,
 
@@ -85,5 +87,40 @@ rule estimate_effects:
             --answers {input.answers:q} \
             --retention {input.retention:q} \
             --output {output.effects:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule audit_dataset:
+    """Measure what the questions of the grid's splits give away to a reader who does not know the news."""
+    input:
+        news_items=[
+            artefact_path(RESULTS, "items", split=split) for split in STUDY.grid.split
+        ],
+        questions=[
+            artefact_path(RESULTS, "questions", split=split)
+            for split in STUDY.grid.split
+        ],
+        study=sorted({t.path for t in STUDY.teachers.values() if t.path}),
+        answers=sorted({cell_path(RESULTS, "base_answers", cell) for cell in CELLS}),
+    output:
+        audit=pattern(RESULTS, "audit_table"),
+        audit_csv=pattern(RESULTS, "audit_table").replace(".parquet", ".csv"),
+    log:
+        f"{RESULTS}/logs/audit_dataset.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/audit_dataset.tsv"
+    conda:
+        "../../envs/workflow.yaml"
+    params:
+        version=VERSIONS["audit_dataset"],
+    shell:
+        """
+        python workflow/scripts/audit_dataset.py \
+            --items {input.news_items:q} \
+            --questions {input.questions:q} \
+            --study {input.study:q} \
+            --answers {input.answers:q} \
+            --output {output.audit:q} \
             >{log:q} 2>&1
         """

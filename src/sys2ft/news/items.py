@@ -134,13 +134,19 @@ def read_yaml(path: str | Path) -> Any:
         raise InputError(path, where, f"is not YAML ({getattr(error, 'problem', error)})", "correct it there") from None
 
 
-def load_news(path: str | Path) -> NewsFile:
+def load_news(path: str | Path, split: str = "") -> NewsFile:
     """Read and check one split.
+
+    Args:
+        path: a YAML file, or a table as `news.rows` describes it.
+        split: its name, where it is a table: a YAML file names itself.
 
     Raises:
         InputError: the first violation, with file, item and field.
     """
-    data = read_yaml(path)
+    from sys2ft.news.rows import SUFFIXES, read_news_rows
+
+    data = read_news_rows(path, split) if Path(path).suffix in SUFFIXES else read_yaml(path)
     if not isinstance(data, Mapping) or not data.get("items"):
         raise InputError(path, "items", "the split is empty", "write at least one item")
     if not isinstance(data["items"], list):
@@ -164,7 +170,7 @@ def open_split(split: str, path: str | Path | None, generator: str | None, seed:
     """
     if generator is None:
         assert path is not None  # as SplitSettings sees to
-        return load_news(path)
+        return load_news(path, split)
     from sys2ft.news.procedural import generate_news
 
     return generate_news(split, generator, seed, size)

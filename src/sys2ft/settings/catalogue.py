@@ -181,7 +181,7 @@ class SplitSettings(Frozen):
     """A set of items: a file, or one drawn from a seed."""
 
     path: str | None = None
-    """A YAML file of items and questions."""
+    """A YAML file of items and questions, or a Parquet or JSON lines table with a row a question."""
     generator: Literal["reversal_curse", "nonsense_reversals", "syllogisms", "semantic_structure"] | None = None
     """A procedural set of Lampinen et al. (2025), in place of a file."""
     seed: int = 0

@@ -44,6 +44,12 @@ def load_recorded(path: str | Path) -> RecordedStudy:
         raise explain_validation(path, error) from None
 
 
+def recorded_texts(recorded: RecordedStudy) -> list[str]:
+    """All texts of a file: rows, questions and answers."""
+    rows = [row for kinds in recorded.study.values() for some in kinds.values() for row in some]
+    return [text for row in rows for text in ((row.question, row.answer) if isinstance(row, RecordedPair) else (row,))]
+
+
 def check_rows(recorded: RecordedStudy, path: str | Path, item: str, kind: str, needed: int) -> None:
     """Refuse recorded study data that are fewer than a study asks for.
 
