@@ -38,7 +38,7 @@ def check_news(study: Study, file: str | Path) -> dict[str, NewsFile]:
         settings = study.splits[split]
         path = settings.path or file
         try:
-            news[split] = open_split(split, settings.path, settings.generator, settings.seed, settings.size)
+            news[split] = open_split(split, settings.path, study.validate_news_stage(split))
         except InputError:
             raise
         except ValueError as error:

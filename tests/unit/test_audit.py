@@ -86,8 +86,8 @@ def test_the_audit_holds_models_to_chance_where_they_cannot_know():
     questions = shuffled(80)
     items = [{"item": f"i{n}", "text": "Amber, cobalt, ochre and sepia."} for n in range(40)]
     answers = [
-        {"model": "m", "protocol": "none", "mode": "cloze", "item": q["item"], "condition": condition, "control": control,
-         "correct": float(condition == "in_context" or number % 4 == 0)}
+        {"model": "m", "protocol": "none", "mode": "cloze", "item": q["item"], "condition": condition,
+         "control": control, "correct": float(condition == "in_context" or number % 4 == 0)}
         for number, q in enumerate(questions)
         for condition, control in (("closed_book", "none"), ("in_context", "blank_question"), ("in_context", "none"))
     ]  # fmt: skip

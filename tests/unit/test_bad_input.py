@@ -86,7 +86,7 @@ def setting(path: str, value: object) -> Change:
 
 def test_the_starting_configuration_is_accepted():
     study = open_study(shipped_config(), FILE)
-    assert len(study.cells()) == 25
+    assert len(study.cells()) == 10
     assert listing() == []
 
 

@@ -192,6 +192,7 @@ DEPENDS_ON = {
     "retention": set(AXES),
     "answers_table": set(),
     "retention_table": set(),
+    "audit_table": set(),
     "cells_table": set(),
     "effects_table": set(),
 }

@@ -12,6 +12,7 @@ from sys2ft.cli import main as cli
 from sys2ft.errors import InputError
 from sys2ft.news.check import check_files
 from sys2ft.news.items import load_news, open_split
+from sys2ft.settings.stages import ValidateNewsStage
 
 BROKEN = """split: mine
 items:
@@ -109,12 +110,13 @@ def write(request, tmp_path):
     return write_rows
 
 
-def test_a_table_is_read_as_a_file_of_news(write):
-    news = open_split("mine", write(ROWS), None, 0, None)
+@pytest.mark.parametrize("items", [None, 1, 2, 5])
+def test_a_table_is_read_as_a_file_of_news_and_cut_to_the_items_asked_for(write, items):
+    news = open_split("mine", write(ROWS), ValidateNewsStage(generator=None, seed=0, size=None, items=items))
     assert news.split == "mine"
     assert [(item.id, [q.id for q in item.questions]) for item in news.items] == [
         ("ferry", ["ferry-q1", "ferry-q2"]), ("loom", ["loom-q1"]),
-    ]  # fmt: skip
+    ][:items]  # fmt: skip
     assert news.items[0].date.isoformat() == "2027-01-01"
 
 

@@ -72,7 +72,7 @@ def differing(config: dict[str, Any]) -> set[tuple]:
 # ------------------------------------------------------------------------------------------------------ shipped studies
 # Cells counted by hand. config.yaml: (naive + 4 protocols with one teacher) x 5 splits x 1 seed.
 # smoke.yaml: (naive + 5 protocols with one teacher) x 2 splits x 2 seeds.
-EXPECTED_CELLS = {"config.yaml": 25, "smoke.yaml": 24}
+EXPECTED_CELLS = {"config.yaml": 10, "smoke.yaml": 24}
 
 
 def load_shipped(name: str) -> Study:
@@ -88,9 +88,9 @@ def test_a_shipped_configuration_has_the_expected_number_of_cells(name, count):
     assert len(cells) == len(set(cells)) == count
 
 
-def test_the_embedded_study_runs_each_protocol_on_each_domain_once():
+def test_the_embedded_study_runs_each_protocol_on_two_domains():
     cells = load_shipped("config.yaml").cells()
-    assert sum(cell.protocol == "naive" for cell in cells) == 5
+    assert sum(cell.protocol == "naive" for cell in cells) == 2
     assert {cell.teacher for cell in cells if cell.protocol == "naive"} == {NONE}
     assert {cell.teacher for cell in cells if cell.protocol != "naive"} == {"self"}
     assert {cell.model for cell in cells} == {"smollm2-135m"}

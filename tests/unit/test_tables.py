@@ -14,7 +14,7 @@ from sys2ft.tables import SCHEMAS, atomic_path, build_table, read_rows, read_tab
 
 QUESTION = {
     "item": "a", "question_id": "a-q1", "kind": "recall", "question": "Which?", "options": ["x, y", 'z "q"'],
-    "gold": 1, "why": "So.",
+    "gold": 1, "why": "So.", "short_answer": "x", "accepted_answers": [], "statement": None, "false_statement": None,
 }  # fmt: skip
 KEYS = {"split": "events"}
 

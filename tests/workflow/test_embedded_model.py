@@ -13,7 +13,7 @@ from tests.workflow.project import failures, make_project, snakemake
 
 STUDY = {
     "results": "results/real",
-    "budget": {"study_rows": 1, "samples": 2},
+    "budget": {"items": 2, "study_rows": 1, "samples": 2},
     "scoring": {"conditions": ["closed_book", "in_context"], "controls": [], "modes": ["cloze"]},
     "grid": {"protocol": ["paraphrase"], "split": ["events"]},
 }

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.tables import build_table, write_table
 
     stage = ValidateNewsStage.model_validate_json(args.settings)
-    news = open_split(args.split, args.news, stage.generator, stage.seed, stage.size)
+    news = open_split(args.split, args.news, stage)
     write_table(build_table("items", item_rows(news)), args.output_items)
     write_table(build_table("questions", question_rows(news)), args.output_questions)
 

@@ -172,6 +172,8 @@ def estimate_share(name: str, credits: Sequence[tuple[str, float]], chance: floa
     which = [number[item] for item, _ in credits]
     counts = np.bincount(which).astype(float)
     arm = Arm(np.bincount(which, weights=[credit for _, credit in credits])[None], counts)
+    if len(items) < 2:  # one cluster says nothing
+        return Finding(name, arm.mean(), 0.0, 1.0, chance, len(credits))
     resampler = Resampler(len(items), 1, DRAWS, seed=0)
     interval = resampler.interval(arm.mean(), resampler.draw(arm), LEVEL, power=0.8)
     return Finding(name, arm.mean(), interval.low, interval.high, chance, len(credits))

@@ -132,8 +132,9 @@ def _violations_of_rules(data: Any, seen: dict[tuple[str, str], str], file: str)
                     problem = f"of the options only {', '.join(map(repr, there))} occur in the item"
                     yield (*loc, "options"), f"{problem}. To mend: let all occur in it, or none."
             asked, answer = question.get("question"), question.get("answer")
-            named = isinstance(asked, str) and isinstance(answer, str) and count_in(answer, asked) > 0
-            if named and not all(count_in(option, asked) for option in options):
+            if not (isinstance(asked, str) and isinstance(answer, str)):
+                continue
+            if count_in(answer, asked) and not all(count_in(option, asked) for option in options):
                 yield (*loc, "question"), f"names its answer '{answer}'. To mend: ask without it."
 
 

@@ -34,13 +34,13 @@ configs:
 
 # New News, sys2ft edition
 
-{items} invented pieces of news in {splits} domains ({names}) with {questions} multiple-choice questions, for measuring what a language
-model knows of a text that it was trained on. The news is hypothetical and dated after 2026; no person, place or product in
-it is meant to exist. Questions join their items on `item`.
+{items} invented pieces of news in {splits} domains ({names}) with {questions} multiple-choice
+questions, for measuring what a language model knows of a text that it was trained on. The news is hypothetical and
+dated after 2026; no person, place or product in it is meant to exist. Questions join their items on `item`.
 
-Each question has four options of one type; either all four stand in the item or none does, so that a liking for words that
-were seen does not answer it. Kinds: `recall` (the text says it), `inference` (one step beyond the text), `application` (a
-computation or a choice in a new situation). `why` says how the answer follows and is for people alone.
+Each question has four options of one type; either all four stand in the item or none does, so that a liking for words
+that were seen does not answer it. Kinds: `recall` (the text says it), `inference` (one step beyond the text),
+`application` (a computation or a choice in a new situation). `why` says how the answer follows and is for people alone.
 
 Please do not train on the questions. Licence: CC BY 4.0.
 """

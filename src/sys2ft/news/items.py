@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from sys2ft.errors import InputError, explain_validation
 from sys2ft.settings.base import SAFE_NAME
+from sys2ft.settings.stages import ValidateNewsStage
 
 Id = Annotated[str, StringConstraints(pattern=SAFE_NAME, max_length=100)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -161,19 +162,21 @@ def load_news(path: str | Path, split: str = "") -> NewsFile:
     return news
 
 
-def open_split(split: str, path: str | Path | None, generator: str | None, seed: int, size: int | None) -> NewsFile:
-    """A split from its file, or drawn from its seed.
+def open_split(split: str, path: str | Path | None, stage: ValidateNewsStage) -> NewsFile:
+    """A split from its file, or drawn from its seed, cut to the items asked for.
 
     Raises:
         InputError: the file cannot be used.
         ValueError: the generator cannot build the size.
     """
-    if generator is None:
+    if stage.generator is None:
         assert path is not None  # as SplitSettings sees to
-        return load_news(path, split)
-    from sys2ft.news.procedural import generate_news
+        news = load_news(path, split)
+    else:
+        from sys2ft.news.procedural import generate_news
 
-    return generate_news(split, generator, seed, size)
+        news = generate_news(split, stage.generator, stage.seed, stage.size)
+    return news.model_copy(update={"items": news.items[: stage.items]})
 
 
 def _check_item(path: str | Path, number: int, item: Any) -> None:

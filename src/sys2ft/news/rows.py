@@ -67,7 +67,7 @@ def _read_rows(path: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def _read_lines(path: Path) -> list[Mapping[str, Any]]:
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue

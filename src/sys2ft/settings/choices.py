@@ -27,6 +27,8 @@ class PromptSettings(Frozen):
 class BudgetSettings(Frozen):
     """How much is studied and trained; protocols of a grid are matched by it."""
 
+    items: int | None = Field(None, ge=1)
+    """The first items of each split that are studied and asked about; null: all."""
     study_rows: int = Field(8, ge=1)
     """Study rows generated for an item and kind (1024 in New News)."""
     match: Literal["samples"] = "samples"

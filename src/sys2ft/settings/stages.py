@@ -33,6 +33,8 @@ class ValidateNewsStage(Frozen):
     generator: str | None
     seed: int
     size: int | None
+    items: int | None
+    """The first ones are kept; null: all."""
 
 
 class GenerateStudyStage(Frozen):

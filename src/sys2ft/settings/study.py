@@ -79,7 +79,8 @@ class Study(Frozen):
     def validate_news_stage(self, split: str) -> ValidateNewsStage:
         """Settings of `validate_news`."""
         settings = self.splits[split]
-        return ValidateNewsStage(generator=settings.generator, seed=settings.seed, size=settings.size)
+        chosen = {"generator": settings.generator, "seed": settings.seed, "size": settings.size}
+        return ValidateNewsStage(**chosen, items=self.budget.items)
 
     def generate_study_stage(self, teacher: str, kind: str) -> GenerateStudyStage:
         """Settings of `generate_study`."""
