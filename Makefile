@@ -8,7 +8,7 @@ COMPILE := pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find
 	--no-annotate --no-header --allow-unsafe
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup run test checks dataset schemas lock clean
+.PHONY: help setup run test checks audit dataset schemas lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -38,6 +38,10 @@ checks: setup  ## lint, format and types
 	snakefmt --check --compact-diff Snakefile workflow/rules
 	mypy
 	python envs/write_conda.py --check
+
+audit: setup  ## ask what the questions give away to a reader, and to the embedded model, without the news
+	snakemake --profile profiles/default audit_dataset --configfile config/audit.yaml
+	cat results/audit/logs/audit_dataset.log
 
 dataset: setup  ## write the news as a Hugging Face data set
 	sys2ft export data/new_news --output results/dataset

@@ -72,3 +72,17 @@ def test_it_learns_what_it_wrote(results):
     (cell,) = rows_of(results, "tables/cells.parquet")
     assert cell["samples_seen"] == 4
     assert {row["measure"] for row in rows_of(results, "tables/effects.parquet")} >= {"ft_icl_gap", "retention_change"}
+
+
+@pytest.mark.real_model
+def test_the_data_set_gives_nothing_away_to_the_embedded_model(tmp_path):
+    project = make_project(tmp_path)
+    run = snakemake(project, "audit_dataset", configs=("config/audit.yaml",))
+    assert run.returncode == 0, failures(run)
+    rows = rows_of(project / "results/audit", "tables/audit.parquet")
+    assert {row["questions"] for row in rows} == {375}
+    assert {row["name"] for row in rows} >= {
+        "longest option", "commonest words of the text", "option in the text", "smollm2-135m, cloze: closed_book",
+        "smollm2-135m, cloze: in_context, blank_question",
+    }  # fmt: skip
+    assert all(row["passed"] for row in rows)

@@ -50,7 +50,7 @@ def project(finished):
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize(("configs", "cells"), [((), 10), (("config/smoke.yaml",), 24), (("config/paper.yaml",), 1080)])
+@pytest.mark.parametrize(("configs", "cells"), [((), 10), (("config/smoke.yaml",), 24), (("config/paper.yaml",), 1080), (("config/audit.yaml",), 5)])
 def test_every_shipped_config_dry_runs_with_its_number_of_cells(tmp_path, configs, cells):
     counts = job_counts(make_project(tmp_path), configs=configs)
     assert counts["fine_tune"] == counts["score_answers"] == cells
@@ -146,3 +146,23 @@ def test_study_that_cannot_be_read_fails_its_cell_with_the_count(project):
     assert run.returncode != 0
     assert "0 of 4 study rows could be read ({'unparsed': 4})" in run.stdout + run.stderr
     assert not (project / target).exists()
+
+
+def test_a_procedural_split_and_an_audit_run_as_any_other(tmp_path):
+    project = make_project(tmp_path)
+    study = {
+        "splits": {"reversals": {"generator": "reversal_curse", "size": 8}, "logic": {"generator": "syllogisms"}},
+        "grid": {"protocol": ["naive"], "split": ["reversals", "logic"], "seed": [0]},
+    }
+    (project / "config/small.yaml").write_text(yaml.safe_dump(study))
+    run = snakemake(project)
+    assert run.returncode == 0, failures(run)
+    cells = pq.ParquetFile(project / "results/smoke/tables/cells.parquet").read().to_pylist()
+    assert {(row["split"], row["items"], row["questions"]) for row in cells} == {("reversals", 2, 16), ("logic", 2, 2)}
+    audited = snakemake(project, "audit_dataset")
+    assert "words in common" in (project / "results/smoke/logs/audit_dataset.log").read_text()
+    assert (audited.returncode == 0) == (project / "results/smoke/tables/audit.parquet").exists()
+    study["splits"]["reversals"]["seed"] = 5
+    (project / "config/small.yaml").write_text(yaml.safe_dump(study))
+    counts = job_counts(project)
+    assert counts["validate_news"] == counts["fine_tune"] == counts["score_answers"] == 1
