@@ -1,6 +1,7 @@
 """The command `sys2ft`: check news, look at a study's results."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,11 +30,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     export = commands.add_parser("export", help="write files of news as a Hugging Face data set")
     export.add_argument("paths", nargs="+", type=Path, help="YAML files of news, or folders of them")
     export.add_argument("--output", required=True, type=Path, help="a folder")
+    bring = commands.add_parser("import", help="write a data set of the hub, or a local one, as a table of news")
+    bring.add_argument("source", help="owner/name on the Hugging Face hub, or a folder with data files")
+    bring.add_argument("--revision", help="the full commit; needed for the hub")
+    bring.add_argument("--name", help="the data set's configuration, where it has several")
+    bring.add_argument("--part", default="test", help="its split (default: %(default)s)")
+    bring.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="options=a,b,c,d for four")
+    bring.add_argument("--answer", choices=["text", "index", "letter"], default="text", help="what the answer holds")
+    bring.add_argument("--output", required=True, type=Path, help="a .jsonl file; its stem is the split's name")
     for command in (show, table):
         command.add_argument("--results", default="results", help="the results folder (default: %(default)s)")
     args = parser.parse_args(argv)
     try:
-        {"show": _show, "table": _table, "check": _check, "export": _export}[args.command](args)
+        {"show": _show, "table": _table, "check": _check, "export": _export, "import": _import}[args.command](args)
     except InputError as error:
         sys.exit(str(error))
     except BrokenPipeError:  # the reader of a pipe has seen enough
@@ -101,6 +110,18 @@ def _export(args: argparse.Namespace) -> None:
 
     export_dataset([load_news(path) for path in news_files(args.paths)], args.output)
     print(f"{args.output}: items.parquet, questions.parquet, README.md")
+
+
+def _import(args: argparse.Namespace) -> None:
+    from sys2ft.news.importing import import_news, parse_columns
+
+    if args.output.suffix != ".jsonl":
+        raise InputError("sys2ft import", "--output", f"{args.output} is no JSON lines file", "end it in .jsonl")
+    if not Path(args.source).exists() and not re.fullmatch("[0-9a-f]{40}", args.revision or ""):
+        raise InputError("sys2ft import", "--revision", "missing or no full commit", "name the 40 digits of a commit")
+    columns = parse_columns(args.column)
+    news = import_news(args.source, args.name, args.part, args.revision, columns, args.answer, args.output)
+    print(f"{args.output}: {len(news.items)} items, {sum(len(item.questions) for item in news.items)} questions")
 
 
 def format_rows(rows: Sequence[dict], columns: Sequence[str], percent: bool = False) -> str:

@@ -159,3 +159,53 @@ def test_the_export_is_a_data_set_of_the_hub(tmp_path, monkeypatch):
     first = questions[0]
     assert first["options"][first["gold"]] in first["options"]
     assert all(row["statement"].endswith(".") and row["false_statement"].endswith(".") for row in questions)
+
+
+# --------------------------------------------------------------------------------------------------------------- import
+THEIRS = [
+    {"news": "The ferry calls at Craywick, then at Tolsey.", "nid": "ferry", "ask": "Where first?", "a": "Craywick",
+     "b": "Tolsey", "key": "A"},
+    {"news": "The ferry calls at Craywick, then at Tolsey.", "nid": "ferry", "ask": "Where last?", "a": "Craywick",
+     "b": "Tolsey", "key": "B"},
+]  # fmt: skip
+COLUMNS = ["text=news", "item=nid", "question=ask", "options=a,b", "answer=key"]
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "test.jsonl").write_text("\n".join(json.dumps(row) for row in THEIRS))
+    return folder
+
+
+def bring(foreign, *arguments, columns=COLUMNS):
+    output = foreign.parent / "original.jsonl"
+    cli(["import", str(foreign), "--output", str(output), *(f"--column={c}" for c in columns), *arguments])
+    return output
+
+
+def test_a_data_set_of_others_becomes_a_table_of_news(foreign, capsys):
+    news = load_news(bring(foreign, "--answer", "letter"), "original")
+    assert "1 items, 2 questions" in capsys.readouterr().out
+    assert [question.answer for question in news.items[0].questions] == ["Craywick", "Tolsey"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "arguments", "message"),
+    [
+        ([*COLUMNS[:-1], "answer=keys"], ["--answer", "letter"], "there is no such column"),
+        (COLUMNS, ["--answer", "text"], "is not among the options"),
+        ([*COLUMNS, "colour=x"], [], "names no column of news"),
+    ],
+)
+def test_a_data_set_that_does_not_fit_is_refused_and_nothing_is_written(foreign, columns, arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        bring(foreign, *arguments, columns=columns)
+    assert not (foreign.parent / "original.jsonl").exists()
+
+
+def test_the_hub_needs_a_commit(tmp_path):
+    with pytest.raises(SystemExit, match="40 digits"):
+        cli(["import", "someone/news", "--revision", "main", "--output", str(tmp_path / "x.jsonl")])

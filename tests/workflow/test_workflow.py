@@ -50,7 +50,10 @@ def project(finished):
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize(("configs", "cells"), [((), 10), (("config/smoke.yaml",), 24), (("config/paper.yaml",), 1080), (("config/audit.yaml",), 5)])
+@pytest.mark.parametrize(
+    ("configs", "cells"),
+    [((), 10), (("config/smoke.yaml",), 24), (("config/paper.yaml",), 1080), (("config/audit.yaml",), 5)],
+)
 def test_every_shipped_config_dry_runs_with_its_number_of_cells(tmp_path, configs, cells):
     counts = job_counts(make_project(tmp_path), configs=configs)
     assert counts["fine_tune"] == counts["score_answers"] == cells

@@ -147,7 +147,15 @@ def load_news(path: str | Path, split: str = "") -> NewsFile:
     """
     from sys2ft.news.rows import SUFFIXES, read_news_rows
 
-    data = read_news_rows(path, split) if Path(path).suffix in SUFFIXES else read_yaml(path)
+    return validate_news(path, read_news_rows(path, split) if Path(path).suffix in SUFFIXES else read_yaml(path))
+
+
+def validate_news(path: str | Path, data: Any) -> NewsFile:
+    """Check what a file of news holds.
+
+    Raises:
+        InputError: the first violation, with file, item and field.
+    """
     if not isinstance(data, Mapping) or not data.get("items"):
         raise InputError(path, "items", "the split is empty", "write at least one item")
     if not isinstance(data["items"], list):

@@ -26,7 +26,11 @@ def read_news_rows(path: str | Path, split: str) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read, a column is missing or unknown, or an item's rows disagree.
     """
-    rows = _read_rows(Path(path))
+    return shape_rows(path, _read_rows(Path(path)), split)
+
+
+def shape_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]:
+    """The same for rows at hand; `path` is what messages call them."""
     if not rows:
         raise InputError(path, "", "has no rows", "write one row for each question")
     items: dict[str, dict[str, Any]] = {}
