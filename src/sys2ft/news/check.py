@@ -66,22 +66,19 @@ Loc = tuple[int | str, ...]
 
 def read_lines(path: Path) -> dict[Loc, int]:
     """The line, from 1, on which each value of a YAML file begins, by its path of keys and indices."""
-    lines: dict[Loc, int] = {}
-
-    def visit(node: yaml.Node, loc: Loc) -> None:
-        lines[loc] = node.start_mark.line + 1
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                visit(value, (*loc, key.value))
-                lines[(*loc, key.value)] = key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                visit(value, (*loc, index))
-
     root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    if root is not None:
-        visit(root, ())
-    return lines
+    return {} if root is None else dict(_walk(root, ()))
+
+
+def _walk(node: yaml.Node, loc: Loc) -> Iterator[tuple[Loc, int]]:
+    yield loc, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _walk(value, (*loc, key.value))
+            yield (*loc, key.value), key.start_mark.line + 1  # the line of the key, where its value begins below it
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _walk(value, (*loc, index))
 
 
 def line_of(lines: Mapping[Loc, int], loc: Loc) -> int:

@@ -1,34 +1,12 @@
 """Invented words, by rule: no lists of real names, so none can be anybody's.
 
-A word is an onset, a vowel and a coda, twice; onsets and codas are chosen so that no English word comes out.
+In the middle of a word stands a cluster that no English word has.
 """
 
 from collections.abc import Iterator
 from random import Random
 
-_ONSETS = (
-    "bl",
-    "br",
-    "d",
-    "dr",
-    "f",
-    "fl",
-    "g",
-    "gl",
-    "j",
-    "k",
-    "kr",
-    "m",
-    "n",
-    "p",
-    "pl",
-    "s",
-    "sk",
-    "t",
-    "tr",
-    "v",
-    "z",
-)
+_ONSETS = "bl br d dr f fl g gl j k kr m n p pl s sk t tr v z".split()
 _VOWELS = ("a", "e", "i", "o", "u")
 _MIDDLES = ("bn", "dv", "fk", "gz", "kv", "lg", "mv", "nj", "pz", "rz", "tv", "vl", "zm")
 _CODAS = ("b", "f", "g", "k", "m", "p", "x", "z")
@@ -38,8 +16,7 @@ def invent_words(random: Random) -> Iterator[str]:
     """Words in small letters, all different, without end."""
     seen = set()
     while True:
-        parts = (_ONSETS, _VOWELS, _MIDDLES, _VOWELS, _CODAS)
-        word = "".join(random.choice(letters) for letters in parts)
+        word = "".join(random.choice(parts) for parts in (_ONSETS, _VOWELS, _MIDDLES, _VOWELS, _CODAS))
         if word not in seen:
             seen.add(word)
             yield word

@@ -54,6 +54,7 @@ class _Asker:
         self.random, self.asked = random, Counter[str]()
 
     def ask(self, item: str, kind: Kind, question: str, gold: str, distractors: Sequence[str], why: str) -> Question:
+        """The next question of an item."""
         others = [*distractors]
         self.random.shuffle(others)
         place = self.asked.total() % (len(others) + 1)
