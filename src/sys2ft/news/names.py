@@ -6,7 +6,7 @@ In the middle of a word stands a cluster that no English word has.
 from collections.abc import Iterator
 from random import Random
 
-_ONSETS = ["bl", "br", "d", "dr", "f", "fl", "g", "gl", "j", "k", "kr", "m", "n", "p", "pl", "s", "sk", "t", "tr", "v", "z"]
+_ONSETS = ("bl", "br", "d", "dr", "f", "fl", "g", "gl", "j", "k", "kr", "m", "n", "p", "pl", "sk", "t", "tr", "v", "z")
 _VOWELS = ("a", "e", "i", "o", "u")
 _MIDDLES = ("bn", "dv", "fk", "gz", "kv", "lg", "mv", "nj", "pz", "rz", "tv", "vl", "zm")
 _CODAS = ("b", "f", "g", "k", "m", "p", "x", "z")
