@@ -47,13 +47,14 @@ def changed(path: str, value: object) -> dict[str, Any]:
 def stages(study: Study) -> dict[tuple, dict[str, Any]]:
     """What every job of a study is told, by stage and what it is asked for."""
     told: dict[tuple, Any] = {
-        ("score",): study.score_stage(),
         ("estimate_effects",): study.estimate_effects_stage(),
         ("build_tables",): study.build_tables_stage(),
     }
     for cell in study.cells():
         kind = study.protocols[cell.protocol].study
         told["prepare_model", cell.model] = study.prepare_model_stage(cell.model)
+        told["validate_news", cell.split] = study.validate_news_stage(cell.split)
+        told["score", cell.split] = study.score_stage(cell.split)
         told["compose_training", cell.protocol] = study.compose_training_stage(cell.protocol)
         told["fine_tune", cell.method] = study.fine_tune_stage(cell.method)
         if kind is not None:
@@ -70,7 +71,7 @@ def differing(config: dict[str, Any]) -> set[tuple]:
 
 
 # ------------------------------------------------------------------------------------------------------ shipped studies
-# Cells counted by hand. config.yaml: (naive + 4 protocols with one teacher) x 5 splits x 1 seed.
+# Cells counted by hand. config.yaml: (naive + 4 protocols with one teacher) x 2 splits x 1 seed.
 # smoke.yaml: (naive + 5 protocols with one teacher) x 2 splits x 2 seeds.
 EXPECTED_CELLS = {"config.yaml": 10, "smoke.yaml": 24}
 
@@ -94,6 +95,14 @@ def test_the_embedded_study_runs_each_protocol_on_two_domains():
     assert {cell.teacher for cell in cells if cell.protocol == "naive"} == {NONE}
     assert {cell.teacher for cell in cells if cell.protocol != "naive"} == {"self"}
     assert {cell.model for cell in cells} == {"smollm2-135m"}
+
+
+def test_a_procedural_split_is_put_in_cloze_and_a_split_may_choose_its_modes():
+    config = copy.deepcopy(SHIPPED)
+    config["splits"]["coding"]["modes"] = ["letter"]
+    study = load_study(config)
+    modes = {split: study.score_stage(split).scoring.modes for split in ("events", "coding", "syllogisms")}
+    assert modes == {"events": ("letter", "cloze"), "coding": ("letter",), "syllogisms": ("cloze",)}
 
 
 def test_the_smoke_study_needs_no_teacher_model():
@@ -251,6 +260,7 @@ def test_what_no_result_depends_on_reaches_no_job(path, value):
 
 
 SELF = "smollm2-135m"
+SCORED = {("score", "mathematics"), ("score", "events")}
 COMPOSED = {("compose_training", name) for name in SHIPPED["grid"]["protocol"]}
 GENERATED = {("generate_study", SELF, kind) for kind in SHIPPED["kinds"]}
 
@@ -268,8 +278,10 @@ GENERATED = {("generate_study", SELF, kind) for kind in SHIPPED["kinds"]}
         ("models.smollm2-135m.dtype", "float32", {("prepare_model", SELF)}),
         ("budget.study_rows", 3, GENERATED),
         ("budget.samples", 3, COMPOSED),
-        ("prompts.context", "News: {news}\n", GENERATED | COMPOSED | {("score",)}),
-        ("scoring.neutral_question", "Answer.", {("score",)}),
+        ("budget.items", 3, {("validate_news", "mathematics"), ("validate_news", "events")}),
+        ("splits.events.modes", ["cloze"], {("score", "events")}),
+        ("prompts.context", "News: {news}\n", GENERATED | COMPOSED | SCORED),
+        ("scoring.neutral_question", "Answer.", SCORED),
         ("statistics.draws", 500, {("estimate_effects",)}),
     ],
 )

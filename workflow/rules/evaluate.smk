@@ -28,7 +28,7 @@ rule score_base:
         mem_mb=need("mem_mb", learner),
         runtime=need("runtime", learner),
     params:
-        settings=told(STUDY.score_stage),
+        settings=told(STUDY.score_stage, "split"),
         axes=axes("model", "split"),
         version=VERSIONS["score_base"],
     shell:
@@ -69,7 +69,7 @@ rule score_answers:
         mem_mb=need("mem_mb", learner),
         runtime=need("runtime", learner),
     params:
-        settings=told(STUDY.score_stage),
+        settings=told(STUDY.score_stage, "split"),
         method=told(STUDY.fine_tune_stage, "method"),
         cell=cell_name,
         version=VERSIONS["score_answers"],

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from sys2ft.settings.base import Dtype, Frozen, Name, check_template
+from sys2ft.settings.base import Dtype, Frozen, Mode, Name, check_template
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -188,6 +188,8 @@ class SplitSettings(Frozen):
     """Of the generator; the seeds of the grid repeat training on the same items."""
     size: int | None = Field(None, ge=1)
     """People, facts, syllogisms or categories of the generator; null: as many as in the paper."""
+    modes: tuple[Mode, ...] | None = Field(None, min_length=1)
+    """How its questions are put; null: cloze for a generator, as in the paper, and the modes of scoring for a file."""
 
     @model_validator(mode="after")
     def _file_or_generator(self) -> "SplitSettings":

@@ -6,11 +6,10 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from sys2ft.grid import AXES, Cell, expand_grid
-from sys2ft.settings.base import Frozen, Name, check_template
+from sys2ft.settings.base import Frozen, Mode, Name, check_template
 
 Condition = Literal["closed_book", "in_context", "other_news"]
 Control = Literal["blank_question", "other_adapter"]
-Mode = Literal["letter", "cloze"]
 
 
 class PromptSettings(Frozen):

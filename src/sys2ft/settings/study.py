@@ -101,9 +101,11 @@ class Study(Frozen):
         """Settings of `fine_tune`."""
         return FineTuneStage(method=self.methods[method])
 
-    def score_stage(self) -> ScoreStage:
+    def score_stage(self, split: str) -> ScoreStage:
         """Settings of `score_base` and `score_answers`."""
-        return ScoreStage(scoring=self.scoring, context=self.prompts.context)
+        settings = self.splits[split]
+        modes = settings.modes or (("cloze",) if settings.generator else self.scoring.modes)
+        return ScoreStage(scoring=self.scoring.model_copy(update={"modes": modes}), context=self.prompts.context)
 
     def estimate_effects_stage(self) -> EstimateEffectsStage:
         """Settings of `estimate_effects`."""
