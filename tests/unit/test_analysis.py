@@ -605,3 +605,8 @@ def test_effects_with_retention_fit_their_table():
     general = retained("none", "1101") + retained("qa", "1100 1000 1101")
     rows = estimate(STUDY, retention=general)
     assert build_table("effects", rows).num_rows == len(EFFECTS) + 1
+
+
+def test_retention_in_a_mode_of_its_own_is_not_lost():
+    general = [{**row, "mode": "letter"} for row in retained("none", "1101") + retained("qa", "1100 1000 1101")]
+    assert effect(estimate(STUDY, retention=general), "retention_change", None)["mode"] == "letter"

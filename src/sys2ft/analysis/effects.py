@@ -120,7 +120,7 @@ def estimate_effects(
     rows: list[dict[str, Any]] = []
     splits = list(dict.fromkeys(row["split"] for row in answers))
     for split in [ALL, *splits] if len(splits) > 1 else splits:
-        for mode in dict.fromkeys(row["mode"] for row in answers):
+        for mode in dict.fromkeys(row["mode"] for row in [*answers, *retention]):
             chosen = [row for row in answers if row["mode"] == mode and split in (ALL, row["split"])]
             general = [row for row in retention if row["mode"] == mode and split in (ALL, row["split"])]
             effects = [*_effects_of(chosen, stage), *_retention_rows(general, stage)]
