@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 
 from sys2ft.cli import main as cli
 from sys2ft.errors import InputError
-from sys2ft.news.check import check_files
+from sys2ft.news.check import check_files, news_files
 from sys2ft.news.items import load_news, open_split
 from sys2ft.settings.stages import ValidateNewsStage
 
@@ -156,8 +157,9 @@ def test_the_export_is_a_data_set_of_the_hub(tmp_path, monkeypatch):
     assert (len(questions), len(items)) == (375, 75)
     assert set(questions["item"]) == set(items["item"])
     assert "license: cc-by-4.0" in (tmp_path / "dataset/README.md").read_text()
-    first = questions[0]
-    assert first["options"][first["gold"]] in first["options"]
+    items_of_files = [item for path in news_files([Path("data/new_news")]) for item in load_news(path).items]
+    answers = {question.id: question.answer for item in items_of_files for question in item.questions}
+    assert {row["question_id"]: row["options"][row["gold"]] for row in questions} == answers
     assert all(row["statement"].endswith(".") and row["false_statement"].endswith(".") for row in questions)
 
 

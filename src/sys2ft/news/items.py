@@ -7,26 +7,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from sys2ft.errors import InputError, explain_validation
-from sys2ft.settings.base import SAFE_NAME
+from sys2ft.settings.base import Frozen, Name
 from sys2ft.settings.stages import ValidateNewsStage
 
-Id = Annotated[str, StringConstraints(pattern=SAFE_NAME, max_length=100)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-
-
-class Frozen(BaseModel):
-    """Unknown keys are refused: a mistyped one would be lost in silence."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class GeneralQuestion(Frozen):
     """A multiple-choice question on what everybody knows."""
 
-    id: Id
+    id: Name
     question: Text
     """Understandable without the news at hand."""
     options: tuple[Text, ...] = Field(min_length=2, max_length=8)
@@ -70,7 +63,7 @@ class Question(GeneralQuestion):
 class Item(Frozen):
     """One piece of news."""
 
-    id: Id
+    id: Name
     """Also the folder of its adapter."""
     title: Text
     date: datetime.date
@@ -81,7 +74,7 @@ class Item(Frozen):
 class NewsFile(Frozen):
     """A split: what one YAML file holds."""
 
-    split: Id
+    split: Name
     items: tuple[Item, ...] = Field(min_length=1)
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sys2ft.errors import InputError, explain_validation
-from sys2ft.news.items import Frozen, Id, Text, read_yaml
+from sys2ft.news.items import Text, read_yaml
+from sys2ft.settings.base import Frozen, Name
 from sys2ft.study.requests import Request, Sample
 
 
@@ -29,7 +30,7 @@ class RecordedPair(Frozen):
 class RecordedStudy(Frozen):
     """The file: for each item and kind the study rows, in the order in which they are asked for."""
 
-    study: dict[Id, dict[Id, tuple[Text | RecordedPair, ...]]]
+    study: dict[Name, dict[Name, tuple[Text | RecordedPair, ...]]]
 
 
 def load_recorded(path: str | Path) -> RecordedStudy:
