@@ -3,12 +3,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
+GENERATE := .venv-generate
+# vLLM for CUDA where there is an NVIDIA GPU.
+BUILD := $(if $(shell command -v nvidia-smi),generate,generate-cpu)
 LOCKS := envs/workflow.lock envs/train.lock envs/dev.lock
 COMPILE := pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options \
 	--no-annotate --no-header --allow-unsafe
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup run test checks audit dataset schemas lock clean
+.PHONY: help setup generate run test checks audit dataset schemas lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -25,11 +28,25 @@ $(VENV)/ready: $(LOCKS) envs/models.lock pyproject.toml
 	pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+generate: $(GENERATE)/ready  ## set up vLLM, which pins its own torch, in an environment of its own
+
+# Nothing is resolved anew (--no-deps): the lock leaves out what vLLM names and does not use.
+$(GENERATE)/ready: PIP = $(GENERATE)/bin/pip install --quiet
+$(GENERATE)/ready: envs/$(BUILD).lock envs/generate-cpu.lock pyproject.toml
+	rm -f $@
+	test -x $(GENERATE)/bin/python || $(PYTHON) -m venv $(GENERATE)
+	$(PIP) "$$(grep '^torch==' $<)" 2>&1 | tee $(GENERATE)/errors
+	$(PIP) --no-deps --requirement $< 2>&1 | tee $(GENERATE)/errors
+	$(PIP) --constraint envs/generate-cpu.lock pytest pytest-timeout 2>&1 | tee $(GENERATE)/errors
+	$(PIP) --no-deps --no-build-isolation --editable . 2>&1 | tee $(GENERATE)/errors
+	touch $@
+
 run: setup  ## run the embedded study and print its effects
 	snakemake --profile profiles/default
 	sys2ft table effects
 
 test: checks  ## set up, check and test
+	$(MAKE) --no-print-directory generate || echo "vLLM is not tested: $$(grep ERROR $(GENERATE)/errors | tail -n 1)"
 	pytest
 
 checks: setup  ## lint, format and types
@@ -54,8 +71,11 @@ lock: setup  ## resolve the environments anew
 	$(COMPILE) --constraint=envs/workflow.lock --output-file=envs/train.lock envs/train.in
 	$(COMPILE) --constraint=envs/workflow.lock --constraint=envs/train.lock --output-file=envs/dev.lock envs/dev.in
 	$(COMPILE) --output-file=envs/generate.lock envs/generate.in
+	$(COMPILE) --output-file=envs/generate-cpu.lock envs/generate-cpu.in
 	sed -i 's/+cpu$$//' envs/*.lock
+	# Not used, and their CPU builds do not load beside this torch.
+	sed -i -E '/^torch(vision|audio|codec)==/d' envs/generate-cpu.lock
 	python envs/write_conda.py
 
-clean:  ## remove the virtual environment; results stay
-	rm -rf $(VENV)
+clean:  ## remove the virtual environments; results stay
+	rm -rf $(VENV) $(GENERATE)

@@ -23,5 +23,6 @@ rule all:
     input:
         answers=pattern(RESULTS, "answers_table"),
         retention=pattern(RESULTS, "retention_table"),
+        study_counts=pattern(RESULTS, "study_counts_table"),
         cells=pattern(RESULTS, "cells_table"),
         effects=pattern(RESULTS, "effects_table"),

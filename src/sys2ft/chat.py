@@ -59,6 +59,16 @@ def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+def cut_tokens(tokenizer: "PreTrainedTokenizerBase", text: str, like: str) -> str:
+    """`text`, repeated and cut to as many tokens as `like` has."""
+    length = len(encode_text(tokenizer, like))
+    tokens = encode_text(tokenizer, text)
+    while len(tokens) < length:
+        text = f"{text}\n\n{text}"
+        tokens = encode_text(tokenizer, text)
+    return tokenizer.decode(tokens[:length]).strip()
+
+
 def render_training(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
     """Token ids and loss mask of a whole chat.
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sys2ft.errors import InputError
-from sys2ft.news.items import read_yaml
+from sys2ft.yaml_files import read_yaml
 
 
 def read_versions(path: str | Path) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sys2ft.errors import InputError
 from sys2ft.settings.base import Dtype
-from sys2ft.settings.catalogue import GgufSource, ModelSettings, RandomSource
+from sys2ft.settings.catalogue import GgufSource, ModelSettings, RandomSource, TeacherSettings
 from sys2ft.settings.stages import PrepareModelStage
 
 if TYPE_CHECKING:
@@ -162,12 +162,25 @@ def load_manifest(path: str | Path) -> dict[str, Any]:
     return json.loads(Path(path).read_text())
 
 
-def source_revision(path: Path) -> str:
-    """The revision of what writes: of a prepared model, or the digest of another file."""
-    return load_manifest(path)["revision"] if path.name == "model.json" else file_sha256(path)
+def describe_teacher(settings: TeacherSettings, source: Path | None) -> tuple[str, int | None]:
+    """Which weights, or which file, write study data, and how many parameters they have.
+
+    Args:
+        source: the `model.json` of a prepared model, or a file of recorded study data; None for a served model.
+
+    Returns:
+        A revision: a commit, a digest, or what the user says is served; and the parameters, None where unknown.
+    """
+    if source is None:
+        return settings.revision or "", settings.parameters
+    if settings.engine == "recorded":
+        return file_sha256(source), None
+    manifest = load_manifest(source)
+    return manifest["revision"], manifest["parameters"]
 
 
-def _location(manifest_path: str | Path) -> tuple[dict[str, Any], str, dict[str, str]]:
+def find_weights(manifest_path: str | Path) -> tuple[dict[str, Any], str, dict[str, str]]:
+    """A prepared model's manifest, its weights (a folder or a hub repository) and what names the hub's revision."""
     manifest = load_manifest(manifest_path)
     weights = manifest["weights"] or str(Path(manifest_path).parent / "weights")
     # A hub model was fetched by `prepare_model`: compute nodes often have no network.
@@ -179,7 +192,7 @@ def load_tokenizer(manifest_path: str | Path) -> "PreTrainedTokenizerBase":
     """The model's tokenizer; one without a chat template gets the plain one of `chat.py`."""
     from sys2ft.chat import PLAIN_TEMPLATE
 
-    _, weights, hub = _location(manifest_path)
+    _, weights, hub = find_weights(manifest_path)
     described = Path(weights) / "tokenizer_config.json"
     if described.is_file() and json.loads(described.read_text()).get("tokenizer_class") in GENERIC_TOKENIZERS:
         from transformers import PreTrainedTokenizerFast  # the class that is named; finding it out imports torch: 3 s
@@ -200,7 +213,7 @@ def load_model(manifest_path: str | Path) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForCausalLM
 
-    manifest, weights, hub = _location(manifest_path)
+    manifest, weights, hub = find_weights(manifest_path)
     model = AutoModelForCausalLM.from_pretrained(
         weights, dtype=getattr(torch, manifest["dtype"]), use_safetensors=True, **hub
     )

@@ -3,6 +3,8 @@
 Rules use the patterns with their wildcards, scripts and the command line fill them in; nothing is searched for.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+
 from sys2ft.grid import AXES, Cell, wildcard_path
 
 _CELL = wildcard_path(*AXES)
@@ -14,8 +16,11 @@ PATTERNS = {
     "weights": "prepare_model/model={model}/weights",
     "items": "validate_news/split={split}/items.parquet",
     "questions": "validate_news/split={split}/questions.parquet",
-    "completions": f"generate_study/{_STUDY}/completions.parquet",
-    "study": f"generate_study/{_STUDY}/study.parquet",
+    "replay": "prepare_replay/replay={replay}/replay.parquet",
+    "requests": f"generate_study/{_STUDY}/requests",
+    "completions": f"generate_study/{_STUDY}/shard={{shard}}/completions.parquet",
+    "study": f"filter_study/{_STUDY}/study.parquet",
+    "study_counts": f"filter_study/{_STUDY}/study_counts.parquet",
     "sequences": f"compose_training/{_SEQUENCES}/sequences.parquet",
     "adapters": f"fine_tune/{_CELL}/adapters",
     "train_log": f"fine_tune/{_CELL}/train_log.parquet",
@@ -26,6 +31,7 @@ PATTERNS = {
     "answers_table": "tables/answers.parquet",
     "retention_table": "tables/retention.parquet",
     "audit_table": "tables/audit.parquet",
+    "study_counts_table": "tables/study_counts.parquet",
     "cells_table": "tables/cells.parquet",
     "effects_table": "tables/effects.parquet",
 }
@@ -46,6 +52,13 @@ def cell_path(results: str, artefact: str, cell: Cell) -> str:
     return artefact_path(results, artefact, **cell.keys())
 
 
-def study_path(results: str, artefact: str, cell: Cell, kind: str) -> str:
+def study_path(results: str, artefact: str, cell: Cell, kind: str, **values: object) -> str:
     """The path of a cell's study data: `self` stands there under the learner's name, so that others can share it."""
-    return artefact_path(results, artefact, **{**cell.keys(), "teacher": cell.resolved_teacher(), "kind": kind})
+    return artefact_path(
+        results, artefact, **{**cell.keys(), "teacher": cell.resolved_teacher(), "kind": kind}, **values
+    )
+
+
+def study_paths(results: str, artefact: str, cells: Iterable[Cell], kinds: Mapping[str, Sequence[str]]) -> list[str]:
+    """The same of many cells, each path once; `kinds` has for each protocol its kinds of study data."""
+    return sorted({study_path(results, artefact, cell, kind) for cell in cells for kind in kinds[cell.protocol]})

@@ -1,20 +1,23 @@
 """Everything that can be checked before the first job starts, in one place."""
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sys2ft.errors import InputError
 from sys2ft.evaluation.questions import check_others_exist
+from sys2ft.grid import NONE
 from sys2ft.models import check_source
 from sys2ft.news.items import NewsFile, check_unique, load_general, open_split
 from sys2ft.paths import artefact_path
 from sys2ft.settings.study import Study, load_study
-from sys2ft.study.recorded import check_rows, load_recorded
+from sys2ft.study.engines.recorded import check_rows, load_recorded
+from sys2ft.study.replay import load_replay
 
 
 def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
-    """Read a configuration and check it, its news and its models' files.
+    """Read a configuration and check it, its news, its models' files and all else that is read.
 
     Raises:
         InputError: names the file, the field and the mend.
@@ -22,8 +25,10 @@ def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
     study = load_study(config, file)
     news = check_news(study, file)
     check_models(study, file)
+    check_teachers(study, news, file)
     check_recorded(study, news)
     load_general(study.retention.path)
+    check_texts(study, file)
     return study
 
 
@@ -64,6 +69,55 @@ def check_models(study: Study, file: str | Path) -> None:
             check_source(name, study.models[name], file)
 
 
+def check_teachers(study: Study, news: Mapping[str, NewsFile], file: str | Path) -> None:
+    """Check what teachers need: a share of the items for each shard, and the prompts of checks.
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    asked = {(cell.resolved_teacher(), cell.split) for cell in study.cells() if cell.teacher != NONE}
+    for name, split in sorted(asked):
+        teacher = study.teacher(name)
+        if teacher.shards > len(news[split].items):
+            problem = f"{teacher.shards} jobs cannot share the {len(news[split].items)} items of '{split}'"
+            raise InputError(file, f"teachers.{name}.shards", problem, "lower it")
+    for kind in sorted({kind for cell in study.cells() for kind in study.kinds_of(cell.protocol)}):
+        if study.filters.check_support and study.kind_prompts[kind].check is None:
+            path, mend = study.kinds[kind].prompts, "write the prompt, or set filters.check_support: false"
+            raise InputError(path, "check", "missing, and filters.check_support asks for it", mend)
+
+
+def check_environment(study: Study, file: str | Path) -> None:
+    """Check that vLLM is installed where a teacher asks for it: in its own environment, or here.
+
+    Apart from the other checks, as a study can be planned where it cannot run.
+
+    Raises:
+        InputError: it is not.
+    """
+    if Path(".venv-generate/bin/vllm").exists() or importlib.util.find_spec("vllm") is not None:
+        return
+    for name in sorted({cell.resolved_teacher() for cell in study.cells() if cell.teacher != NONE}):
+        if study.teacher(name).engine == "vllm":
+            mend = "run `make generate`, or let Snakemake make it: --software-deployment-method conda"
+            raise InputError(file, f"teachers.{name}.engine", "the environment of vLLM is not there", mend)
+
+
+def check_texts(study: Study, file: str | Path) -> None:
+    """Check the general text and the filler that the grid's protocols train.
+
+    Raises:
+        InputError: a file cannot be used.
+    """
+    chosen = dict.fromkeys(cell.protocol for cell in study.cells())
+    for name in dict.fromkeys(name for protocol in chosen for name in study.replay_of(protocol)):
+        if (path := study.replay[name].path) is not None:
+            load_replay(path)
+    for path in {path for protocol in chosen for path in study.filler_of(protocol)}:
+        if not Path(path).is_file() or not Path(path).read_text(encoding="utf-8").strip():
+            raise InputError(file, "prompts.filler", f"{path} is missing or empty", "write neutral prose into it")
+
+
 def check_recorded(study: Study, news: Mapping[str, NewsFile]) -> None:
     """Check that recorded study data have what the grid asks for.
 
@@ -73,7 +127,8 @@ def check_recorded(study: Study, news: Mapping[str, NewsFile]) -> None:
     asked = {
         (path, kind, cell.split)
         for cell in study.cells()
-        if (kind := study.protocols[cell.protocol].study) and (path := study.teacher(cell.resolved_teacher()).path)
+        for kind in study.kinds_of(cell.protocol)
+        if (path := study.teacher(cell.resolved_teacher()).path)
     }
     files = {path: load_recorded(path) for path, _, _ in asked}
     for path, kind, split in sorted(asked):
@@ -86,6 +141,6 @@ def used_models(study: Study) -> list[str]:
     names: dict[str, None] = {}
     for cell in study.cells():
         names[cell.model] = None
-        if study.protocols[cell.protocol].study is not None:
+        if cell.teacher != NONE:
             names[study.teacher(cell.resolved_teacher()).model or ""] = None
     return [name for name in names if name]

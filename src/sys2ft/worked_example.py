@@ -39,8 +39,8 @@ def show_example(results: str, cell: Cell, item: str | None, question: str | Non
     yield news["text"]
     sequences = [row for row in _rows(results, "sequences", cell) if row["item"] == news["item"]]
     stage = ComposeTrainingStage.model_validate(_settings(cell_path(results, "sequences", cell)))
-    if stage.protocol.study is not None:
-        yield from _show_study(results, cell, stage.protocol.study, news["item"])
+    for kind in dict.fromkeys(part.protocol.study for part in stage.parts if part.protocol.study):
+        yield from _show_study(results, cell, kind, news["item"])
     yield from _show_sequence(load_tokenizer(cell_path(results, "model", cell)), sequences)
     yield from _show_log(results, cell, news["item"])
     yield from _show_questions(results, cell, news["item"], question)
@@ -72,10 +72,13 @@ def _of_item(results: str, cell: Cell, item: str | None) -> dict[str, Any]:
 
 
 def _show_study(results: str, cell: Cell, kind: str, item: str) -> Iterator[str]:
-    completions = read_rows("completions", study_path(results, "completions", cell, kind))
-    rows = [row for row in read_rows("study", study_path(results, "study", cell, kind)) if row["item"] == item]
-    for call in ("write", "answer"):
-        first = next((row for row in completions if row["item"] == item and row["call"] == call), None)
+    path = study_path(results, "study", cell, kind)
+    shards = _settings(path)["shards"]
+    paths = [study_path(results, "completions", cell, kind, shard=shard) for shard in range(shards)]
+    completions = [row for row in read_rows("completions", *paths) if row["item"] == item]
+    rows = [row for row in read_rows("study", path) if row["item"] == item]
+    for call in ("list", "write", "check"):
+        first = next((row for row in completions if row["call"] == call), None)
         if first is None:
             continue
         yield from _heading(f"TEACHER PROMPT ({call}, {first['engine']}, seed {first['request_seed']})")
@@ -85,7 +88,7 @@ def _show_study(results: str, cell: Cell, kind: str, item: str) -> Iterator[str]
     yield from _heading(f"STUDY ROWS ({kind}): {sum(r['status'] == 'kept' for r in rows)} of {len(rows)} kept")
     for row in rows:
         asked = f"Q: {row['question']} A: " if row["question"] else ""
-        yield f"{row['row']:>3} {row['status']:>8}  {asked}{row['text']}"
+        yield f"{row['row']:>3} {row['status']:>14}  {asked}{row['text']}"
 
 
 def _show_sequence(tokenizer: Any, sequences: Sequence[Row]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from sys2ft.settings.catalogue import KindSettings, TeacherSettings
 from sys2ft.settings.stages import GenerateStudyStage
 from sys2ft.study.generate import Studied, TooLittleKept, study_items
 from sys2ft.study.parsing import parse_questions, parse_text
-from sys2ft.study.recorded import RecordedEngine
+from sys2ft.study.engines.recorded import RecordedEngine
 from sys2ft.study.requests import Request, Sample
 from sys2ft.tables import build_table
 

@@ -13,14 +13,6 @@ localrules:
     estimate_effects,
 
 
-def study_of_cells(artefact):
-    """The study data of all cells that have any, each file once."""
-    kinds = [(cell, STUDY.protocols[cell.protocol].study) for cell in CELLS]
-    return sorted(
-        {study_path(RESULTS, artefact, cell, kind) for cell, kind in kinds if kind}
-    )
-
-
 rule build_tables:
     """Gather the answers and the costs of all cells."""
     input:
@@ -32,13 +24,18 @@ rule build_tables:
         retention=[cell_path(RESULTS, "retention", cell) for cell in CELLS],
         train_logs=[cell_path(RESULTS, "train_log", cell) for cell in CELLS],
         questions=sorted({cell_path(RESULTS, "questions", cell) for cell in CELLS}),
-        study=study_of_cells("study"),
-        completions=study_of_cells("completions"),
+        study_counts=study_paths(
+            RESULTS, "study_counts", CELLS, STUDY.build_tables_stage().kinds
+        ),
     output:
         answers=pattern(RESULTS, "answers_table"),
         answers_csv=pattern(RESULTS, "answers_table").replace(".parquet", ".csv"),
         retention=pattern(RESULTS, "retention_table"),
         retention_csv=pattern(RESULTS, "retention_table").replace(".parquet", ".csv"),
+        study_counts=pattern(RESULTS, "study_counts_table"),
+        study_counts_csv=pattern(RESULTS, "study_counts_table").replace(
+            ".parquet", ".csv"
+        ),
         cells=pattern(RESULTS, "cells_table"),
         cells_csv=pattern(RESULTS, "cells_table").replace(".parquet", ".csv"),
     log:
@@ -58,6 +55,7 @@ rule build_tables:
             --results {params.results:q} \
             --output-answers {output.answers:q} \
             --output-retention {output.retention:q} \
+            --output-study-counts {output.study_counts:q} \
             --output-cells {output.cells:q} \
             >{log:q} 2>&1
         """

@@ -17,13 +17,11 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from sys2ft.code_versions import read_versions
 from sys2ft.errors import InputError
 from sys2ft.grid import AXES, key_path, resolve_teacher
-from sys2ft.paths import artefact_path, cell_path, pattern, study_path
-from sys2ft.preflight import open_study
+from sys2ft.paths import artefact_path, cell_path, pattern, study_paths
+from sys2ft.preflight import check_environment, open_study
 from sys2ft.settings.catalogue import ModelResources
 
-CONFIG_FILES = " + ".join(
-    os.path.relpath(file) for file in reversed(workflow.configfiles)
-)
+CONFIG_FILES = " + ".join(map(os.path.relpath, reversed(workflow.configfiles)))
 
 try:
     STUDY = open_study(config, CONFIG_FILES)
@@ -38,7 +36,7 @@ shell.prefix('export PYTHONPATH="src${{PYTHONPATH:+:$PYTHONPATH}}"; ')
 
 
 wildcard_constraints:
-    **{axis: "[^/=]+" for axis in (*AXES, "kind")},
+    **{axis: "[^/=]+" for axis in (*AXES, "kind", "shard", "replay")},
 
 
 def logs(artefact, name):

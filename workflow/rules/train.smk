@@ -10,20 +10,29 @@ localrules:
     compose_training,
 
 
-def study_of(wildcards):
-    """The study data a protocol trains on, as a named input; none for the news itself."""
-    kind = STUDY.protocols[wildcards.protocol].study
-    if kind is None:
-        return {}
-    teacher = resolve_teacher(wildcards.teacher, wildcards.model)
-    values = {"kind": kind, "teacher": teacher, "split": wildcards.split}
-    return {"study": artefact_path(RESULTS, "study", seed=wildcards.seed, **values)}
+def material_of(wildcards):
+    """What a protocol trains beside the news, as named inputs: study data and their cost, general text, filler."""
+    keys = dict(wildcards) | {
+        "teacher": resolve_teacher(wildcards.teacher, wildcards.model)
+    }
+    kinds, sets = (
+        STUDY.kinds_of(wildcards.protocol),
+        STUDY.replay_of(wildcards.protocol),
+    )
+    return {
+        "study": [artefact_path(RESULTS, "study", **keys, kind=k) for k in kinds],
+        "counts": [
+            artefact_path(RESULTS, "study_counts", **keys, kind=k) for k in kinds
+        ],
+        "replay": [artefact_path(RESULTS, "replay", replay=name) for name in sets],
+        "filler": STUDY.filler_of(wildcards.protocol),
+    }
 
 
 rule compose_training:
     """Make a protocol's training sequences, as the learner reads them, with their loss masks."""
     input:
-        unpack(study_of),
+        unpack(material_of),
         model=pattern(RESULTS, "model"),
         news_items=pattern(RESULTS, "items"),
     output:
@@ -37,9 +46,6 @@ rule compose_training:
     params:
         settings=told(STUDY.compose_training_stage, "protocol"),
         axes=axes("model", "protocol", "teacher", "split", "seed"),
-        study=lambda wildcards, input: (
-            f"--study {input.study}" if "study" in input.keys() else ""
-        ),
         version=VERSIONS["compose_training"],
     shell:
         """
@@ -48,7 +54,10 @@ rule compose_training:
             --axes {params.axes:q} \
             --model {input.model:q} \
             --items {input.news_items:q} \
-            {params.study} \
+            --study {input.study:q} \
+            --counts {input.counts:q} \
+            --replay {input.replay:q} \
+            --filler {input.filler:q} \
             --output {output:q} \
             >{log:q} 2>&1
         """

@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from sys2ft.cli import format_rows
     from sys2ft.news.audit import audit
-    from sys2ft.study.recorded import load_recorded, recorded_texts
+    from sys2ft.study.engines.recorded import load_recorded, recorded_texts
     from sys2ft.tables import build_table, read_rows, write_table
 
     items, questions, answers = (

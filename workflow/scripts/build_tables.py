@@ -1,8 +1,8 @@
 """Gather the answers and the costs of all cells of the grid.
 
 In: the grid (settings) and the results folder, whose files the rule lists as inputs: they are enumerated from the grid,
-not searched for, and too many for a command line. Out: `answers.parquet`, `retention.parquet`, `cells.parquet`, each
-with a CSV twin.
+not searched for, and too many for a command line. Out: `answers.parquet`, `retention.parquet`, `study_counts.parquet`,
+`cells.parquet`, each with a CSV twin.
 """
 
 import argparse
@@ -16,13 +16,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--results", required=True)
     parser.add_argument("--output-answers", required=True, type=Path)
     parser.add_argument("--output-retention", required=True, type=Path)
+    parser.add_argument("--output-study-counts", required=True, type=Path)
     parser.add_argument("--output-cells", required=True, type=Path)
     args = parser.parse_args(argv)
 
     import pyarrow as pa
 
     from sys2ft.analysis.cells import read_cell
-    from sys2ft.paths import artefact_path, cell_path
+    from sys2ft.paths import artefact_path, cell_path, study_paths
     from sys2ft.settings.stages import BuildTablesStage
     from sys2ft.tables import build_table, read_table, write_table
 
@@ -30,7 +31,15 @@ def main(argv: list[str] | None = None) -> None:
     cells = stage.cells()
     bases = dict.fromkeys((cell.model, cell.split) for cell in cells)
     rows = [{**cell.keys(), **read_cell(args.results, cell, stage)} for cell in cells]
-    tables = {args.output_cells: build_table("cells", rows)}
+    counts = [
+        read_table("study_counts", path) for path in study_paths(args.results, "study_counts", cells, stage.kinds)
+    ]
+    tables = {
+        args.output_cells: build_table("cells", rows),
+        args.output_study_counts: pa.concat_tables(
+            [build_table("study_counts", []), *(table.replace_schema_metadata() for table in counts)]
+        ),
+    }
     for name, output in (("answers", args.output_answers), ("retention", args.output_retention)):
         paths = [artefact_path(args.results, f"base_{name}", model=model, split=split) for model, split in bases]
         paths += [cell_path(args.results, name, cell) for cell in cells]

@@ -1,7 +1,7 @@
 """Make the training sequences of a protocol, as the learner reads them.
 
-In: items, study data (not for protocols without), the learner's tokenizer, the protocol (settings).
-Out: `sequences.parquet`.
+In: items, study data and what they cost (not for protocols without), general text (for those with), the learner's
+tokenizer, the protocol and the budget (settings). Out: `sequences.parquet`.
 """
 
 import argparse
@@ -15,23 +15,33 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--axes", required=True, help="JSON: model, protocol, teacher, split, seed")
     parser.add_argument("--model", required=True, type=Path, help="the learner's model.json")
     parser.add_argument("--items", required=True, type=Path)
-    parser.add_argument("--study", type=Path)
+    parser.add_argument("--study", type=Path, nargs="*", default=[], help="one file a kind")
+    parser.add_argument("--counts", type=Path, nargs="*", default=[], help="what they cost")
+    parser.add_argument("--replay", type=Path, nargs="*", default=[], help="in the order of the protocol's sets")
+    parser.add_argument("--filler", type=Path, nargs="*", default=[], help="prose that stands in place of news")
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
 
     import json
 
-    from sys2ft.models import load_tokenizer
-    from sys2ft.protocols import compose_sequences, render_sequences
+    from sys2ft.models import load_manifest, load_tokenizer
+    from sys2ft.protocols import compose_sequences, gather_material
     from sys2ft.settings.stages import ComposeTrainingStage
     from sys2ft.tables import build_table, read_rows, write_table
 
     stage = ComposeTrainingStage.model_validate_json(args.settings)
     keys = json.loads(args.axes)
-    items = read_rows("items", args.items)
-    study = read_rows("study", args.study) if args.study else []
-    chats = compose_sequences(items, study, stage, ["compose_training", *keys.values()])
-    rows = render_sequences(load_tokenizer(args.model), chats)
+    material = gather_material(
+        stage,
+        items=read_rows("items", args.items),
+        study=read_rows("study", *args.study),
+        counts=read_rows("study_counts", *args.counts),
+        replay=[read_rows("replay", path) for path in args.replay],
+        filler="\n\n".join(path.read_text(encoding="utf-8").strip() for path in args.filler),
+    )
+    parameters = load_manifest(args.model)["parameters"]
+    seed_parts = ["compose_training", *keys.values()]
+    rows = compose_sequences(material, stage, load_tokenizer(args.model), parameters, seed_parts)
     write_table(build_table("sequences", rows, keys), args.output, stage.model_dump(mode="json"))
 
 

@@ -1,7 +1,8 @@
-"""Have every item of a split studied by a teacher.
+"""Have the items of a split studied by a teacher, or one job's share of them.
 
-In: items, the teacher's model, the kind of study data (settings). Out: `completions.parquet` (what the teacher was
-asked and wrote) and `study.parquet` (what was read from it).
+In: items, the teacher's model or recorded study data, the kind of study data (settings). Out: `completions.parquet`,
+what the teacher was asked and wrote. What is finished is kept in the folder of requests: killed and started again, only
+the missing requests are made.
 """
 
 import argparse
@@ -13,33 +14,38 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", required=True, help="JSON of GenerateStudyStage")
     parser.add_argument("--axes", required=True, help="JSON: teacher, kind, split, seed")
-    parser.add_argument("--source", required=True, type=Path, help="the teacher's model.json, or its recorded study")
+    parser.add_argument("--shard", type=int, default=0, help="which of the teacher's shards this is")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs of the job, for tensor parallelism")
+    parser.add_argument("--source", type=Path, help="the teacher's model.json, or its recorded study data")
     parser.add_argument("--items", required=True, type=Path)
-    parser.add_argument("--output-completions", required=True, type=Path)
-    parser.add_argument("--output-study", required=True, type=Path)
+    parser.add_argument("--requests", required=True, type=Path, help="folder of the requests answered before")
+    parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
 
     import json
 
-    from sys2ft.models import source_revision
+    from sys2ft.models import describe_teacher
     from sys2ft.settings.stages import GenerateStudyStage
+    from sys2ft.study.cache import CachedEngine, RequestCache
     from sys2ft.study.engines import open_engine
-    from sys2ft.study.generate import study_items
+    from sys2ft.study.generate import write_completions
     from sys2ft.tables import build_table, read_rows, write_table
 
     stage = GenerateStudyStage.model_validate_json(args.settings)
     keys = json.loads(args.axes)
     items = read_rows("items", args.items)
-    engine = open_engine(stage.teacher, args.source, keys["kind"])
-    study = study_items(items, stage, engine, ["generate_study", *keys.values()])
+    chosen = [item["item"] for item in items][args.shard :: stage.teacher.shards]
+    revision, parameters = describe_teacher(stage.teacher, args.source)
     sampling = {name: getattr(stage.teacher, name) for name in ("engine", "temperature", "top_p", "top_k")}
-    sampling["revision"] = source_revision(args.source)
-    completions = build_table("completions", study.completions, {**keys, **sampling})
-    settings = stage.model_dump(mode="json")
-    write_table(completions, args.output_completions, settings)
-    write_table(build_table("study", study.rows, keys), args.output_study, settings)
-    kept = sum(row["status"] == "kept" for row in study.rows)
-    print(f"{kept} of {len(study.rows)} study rows kept")
+    identity = {**sampling, "revision": revision}
+    engine = CachedEngine(
+        lambda: open_engine(stage.teacher, args.source, keys["kind"], args.gpus),
+        RequestCache(args.requests, identity | {"kind": keys["kind"]}),
+    )
+    rows = write_completions(items, chosen, stage, engine, ["generate_study", *keys.values()], parameters)
+    table = build_table("completions", rows, {**keys, **identity, "prompts_version": stage.prompts.version})
+    write_table(table, args.output, stage.model_dump(mode="json"))
+    print(engine.summary())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sys2ft.analysis.bootstrap import Arm, Resampler
+from sys2ft.words import word_runs, words_of
 
 Row = Mapping[str, Any]
 SHARED_WORDS = 8
@@ -64,11 +65,6 @@ class Finding:
             f"and chance is {self.chance:.1%}"
             + (f"; gold that way: {', '.join(self.broken_by)}" if self.broken_by else "")
         )
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text in small letters, without punctuation."""
-    return re.findall(r"\w+", text.casefold())
 
 
 def count_in(option: str, text: str) -> int:
@@ -197,15 +193,9 @@ def name_their_gold(questions: Sequence[Row]) -> Finding:
 
 def share_a_run(questions: Sequence[Row], texts: Iterable[str], what: str) -> Finding:
     """Questions that have a run of `SHARED_WORDS` words in common with one of some texts."""
-    runs = {run for text in texts for run in word_runs(text)}
-    broken = [any(run in runs for run in word_runs(question["question"])) for question in questions]
+    runs = {run for text in texts for run in word_runs(text, SHARED_WORDS)}
+    broken = [any(run in runs for run in word_runs(question["question"], SHARED_WORDS)) for question in questions]
     return _rule(f"{SHARED_WORDS} words in common with {what}", questions, broken)
-
-
-def word_runs(text: str, length: int = SHARED_WORDS) -> list[tuple[str, ...]]:
-    """All runs of words of a text."""
-    words = words_of(text)
-    return [tuple(words[start : start + length]) for start in range(len(words) - length + 1)]
 
 
 def _rule(name: str, questions: Sequence[Row], broken: Sequence[bool]) -> Finding:

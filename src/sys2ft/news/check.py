@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from sys2ft.errors import InputError, explain_entry
 from sys2ft.news.audit import count_in
-from sys2ft.news.items import Item, NewsFile, Question, read_yaml
+from sys2ft.news.items import Item, NewsFile, Question
+from sys2ft.yaml_files import read_yaml
 
 
 @dataclass(frozen=True, order=True)

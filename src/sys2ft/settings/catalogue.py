@@ -99,14 +99,22 @@ class MethodSettings(Frozen):
 
 
 class ProtocolSettings(Frozen):
-    """How items and study data become training sequences."""
+    """How items and study data become training sequences.
+
+    It trains the news itself, study data of one kind (`study`) or general text (`replay`), or it mixes other protocols.
+    """
 
     study: Name | None = None
     """The kind of study data that is trained; null: the news itself."""
-    ask: str
+    replay: Name | None = None
+    """A set of general text that is trained in place of news, against forgetting."""
+    mix: dict[Name, Annotated[float, Field(gt=0)]] | None = Field(None, min_length=2)
+    """Other protocols and their weights: every stretch of the training order holds them in this proportion."""
+    ask: str = ""
     """What the user asks in the trained sequence; {title}, and {question} where the kind has questions."""
-    prefix: Literal["none", "own_news"] = "none"
-    """`own_news` puts the item before the sequence, as in-context evaluation does (contextual shadowing)."""
+    prefix: Literal["none", "own_news", "other_news", "filler"] = "none"
+    """What stands before the sequence, as the news does in in-context evaluation (contextual shadowing): the item,
+    the next item of the split, or neutral prose with as many tokens as the item."""
     prefix_loss: bool = False
     """Whether the prefix is trained as well."""
 
@@ -116,64 +124,105 @@ class ProtocolSettings(Frozen):
         return check_template(ask, {"title", "question"}, set())
 
     @model_validator(mode="after")
-    def _loss_needs_prefix(self) -> "ProtocolSettings":
+    def _fields_agree(self) -> "ProtocolSettings":
         if self.prefix_loss and self.prefix == "none":
             raise ValueError("prefix_loss without a prefix; set prefix: own_news or remove prefix_loss")
+        if sum(given is not None for given in (self.study, self.replay, self.mix)) > 1:
+            raise ValueError("study, replay and mix exclude each other; give one of them")
+        if self.mix is not None and (self.ask or self.prefix != "none"):
+            raise ValueError("a mix takes ask and prefix from its protocols; remove them here")
+        if self.mix is None and not self.ask:
+            raise ValueError("ask is missing; write what the user asks")
+        if self.replay is not None and (self.prefix != "none" or self.ask != "{question}"):
+            raise ValueError('replay has questions of its own and no prefix; write ask: "{question}" and no prefix')
+        return self
+
+
+class ReplaySettings(Frozen):
+    """A set of general text: a file, or a data set on the Hugging Face hub at one commit."""
+
+    path: str | None = None
+    """A YAML file of questions and texts."""
+    repository: str | None = None
+    """`owner/name` of a data set on the hub."""
+    revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None = None
+    """The full commit."""
+    split: str = "train"
+    question: str = "instruction"
+    """The column with what is asked."""
+    text: str = "response"
+    """The column with what is answered."""
+    empty: tuple[str, ...] = ()
+    """Columns that must be empty: a row with more context than its question is left out."""
+    rows: int = Field(1000, ge=1)
+    """The first rows of the set that are used."""
+    licence: str = ""
+
+    @model_validator(mode="after")
+    def _file_or_hub(self) -> "ReplaySettings":
+        if (self.path is None) == (self.repository is None):
+            raise ValueError("path and repository are both given or both missing; give one of them")
+        if (self.repository is None) != (self.revision is None):
+            raise ValueError("repository and revision belong together; give the full commit of the data set")
         return self
 
 
 class KindSettings(Frozen):
-    """A kind of study data: what the teacher is told, and how its text is read."""
+    """A kind of study data: the file with its prompts, and how much is written at once."""
 
-    instruction: str
-    """Follows the news in the teacher's prompt; {title}, {number}."""
-    parser: Literal["text", "questions"] = "text"
-    """`text`: the completion is one study row. `questions`: its lines are questions, each asked in a second call."""
+    prompts: str
+    """A file as in `config/prompts/`, relative to the project."""
     per_call: int = Field(1, ge=1)
-    """Study rows asked for in one call; fills {number}."""
-    answer_instruction: str | None = None
-    """The second call of `questions`, with the news in context; {question}."""
+    """Entries asked for in one call of the first step; fills {number}."""
+    list_calls: int = Field(1, ge=1)
+    """Calls of the first step, where the study rows go round its entries or their pairs."""
+    list_max_new_tokens: int = Field(256, ge=1)
+    """Of a call of the first step."""
     max_new_tokens: int = Field(256, ge=1)
-    answer_max_new_tokens: int = Field(128, ge=1)
+    """Of a study row."""
     min_kept: float = Field(0.25, ge=0, le=1)
-    """A cell fails when a smaller share of an item's study rows could be read."""
-
-    @field_validator("instruction")
-    @classmethod
-    def _instruction(cls, text: str) -> str:
-        return check_template(text, {"title", "number"}, set())
-
-    @model_validator(mode="after")
-    def _answer(self) -> "KindSettings":
-        if (self.parser == "questions") != (self.answer_instruction is not None):
-            raise ValueError("parser and answer_instruction disagree; give answer_instruction with 'questions' only")
-        if self.parser == "text" and self.per_call > 1:
-            raise ValueError("a completion of parser 'text' is one study row; remove per_call")
-        if self.answer_instruction is not None:
-            check_template(self.answer_instruction, {"title", "question"}, {"question"})
-        return self
+    """A cell fails when a smaller share of an item's study rows was kept."""
 
 
 class TeacherSettings(Frozen):
     """Who writes study data. `self` stands for the learner; a model's name stands for that model."""
 
-    engine: Literal["transformers", "recorded"] = "transformers"
-    """`transformers` runs a model; `recorded` reads what was written before."""
+    engine: Literal["transformers", "vllm", "openai", "recorded"] = "transformers"
+    """`transformers` and `vllm` run a model; `openai` asks a server; `recorded` reads what was written before."""
     model: Name | None = None
-    """A catalogue model; null where the teacher's own name says it, and for recorded study data."""
+    """A catalogue model; null where the teacher's own name says it, for a served model and recorded study data."""
     path: str | None = None
     """The YAML file of recorded study data."""
+    endpoint: str | None = Field(None, pattern=r"^https?://")
+    """The base URL of a server that speaks OpenAI's protocol; null: the environment variable OPENAI_BASE_URL, so that
+    a server at another place makes nothing stale."""
+    served_model: str | None = None
+    """What the server calls the model."""
+    revision: str | None = None
+    """Which weights are served, in your words (a commit, a date): a server does not tell, and results depend on it."""
+    parameters: int | None = Field(None, ge=1)
+    """Of the served model, to count the FLOPs of generation; null: unknown, and so are they."""
+    api_key_env: Name = "OPENAI_API_KEY"
+    """The environment variable that holds the key; a key never stands in a configuration."""
     temperature: float = Field(0.8, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(64, ge=1)
     """Sampling looks at no more than this many tokens."""
     batch_size: int = Field(16, ge=1)
-    """Requests decoded together."""
+    """Requests decoded together, or in flight at a server."""
+    shards: int = Field(1, ge=1)
+    """Jobs that share the items of a split; each has the GPUs of the model's resources."""
 
     @model_validator(mode="after")
-    def _recorded_has_path(self) -> "TeacherSettings":
+    def _fields_of_the_engine(self) -> "TeacherSettings":
         if (self.engine == "recorded") != (self.path is not None) or (self.path and self.model):
             raise ValueError("engine, path and model disagree; give path (and no model) with engine 'recorded' only")
+        if self.engine == "openai" and None in (self.served_model, self.revision):
+            raise ValueError("engine 'openai' needs served_model and revision; give both")
+        if self.engine != "openai" and (self.endpoint or self.served_model or self.revision or self.parameters):
+            raise ValueError("endpoint, served_model, revision and parameters belong to engine 'openai'; remove them")
+        if self.engine == "openai" and self.model:
+            raise ValueError("a served model is no catalogue model; remove model")
         return self
 
 

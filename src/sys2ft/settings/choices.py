@@ -17,6 +17,9 @@ class PromptSettings(Frozen):
 
     context: str = "Here is some news.\n\n{news}\n\n"
 
+    filler: str = "data/filler.txt"
+    """Neutral prose that stands in place of news before a sequence, cut to the news' length in tokens."""
+
     @field_validator("context")
     @classmethod
     def _context(cls, text: str) -> str:
@@ -30,9 +33,44 @@ class BudgetSettings(Frozen):
     """The first items of each split that are studied and asked about; null: all."""
     study_rows: int = Field(8, ge=1)
     """Study rows generated for an item and kind (1024 in New News)."""
-    match: Literal["samples"] = "samples"
+    match: Literal["samples", "tokens", "flops"] = "samples"
+    """What protocols are matched by, for each item: training sequences, trained tokens (those with loss), or FLOPs."""
     samples: int = Field(16, ge=1)
     """Training sequences an item; a protocol with fewer different ones repeats them in a new order."""
+    tokens: int | None = Field(None, ge=1)
+    """Trained tokens an item, with `match: tokens`."""
+    flops: float | None = Field(None, gt=0)
+    """FLOPs an item, with `match: flops`."""
+    count_teacher: bool = False
+    """Whether the FLOPs of writing an item's study data are part of its FLOPs."""
+
+    @model_validator(mode="after")
+    def _amount(self) -> "BudgetSettings":
+        if self.match != "samples" and getattr(self, self.match) is None:
+            raise ValueError(f"match is '{self.match}', and {self.match} is missing; say how many an item")
+        if self.count_teacher and self.match != "flops":
+            raise ValueError("count_teacher needs FLOPs to count; write match: flops")
+        return self
+
+    @property
+    def amount(self) -> float:
+        """How many of what is matched."""
+        return float(getattr(self, self.match))
+
+
+class FilterSettings(Frozen):
+    """Which study rows are trained; every row that is not is counted by its reason."""
+
+    max_words: int = Field(600, ge=1)
+    """A longer text is left out."""
+    near_duplicate: float = Field(0.8, gt=0, le=1)
+    """A row is left out whose runs of three words agree so much (Jaccard) with those of an earlier row of its item."""
+    check_support: bool = False
+    """Whether the teacher is asked, with the news in context, if the news supports what it wrote."""
+    leak_words: int = Field(5, ge=1)
+    """An evaluation question is compared with a study row by its runs of that many words."""
+    leak_overlap: float = Field(0.5, gt=0, le=1)
+    """A row that holds such a share of an evaluation question's runs, or of an option's, is left out."""
 
 
 class ScoringSettings(Frozen):

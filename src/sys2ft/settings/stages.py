@@ -11,13 +11,14 @@ from sys2ft.settings.catalogue import (
     DirectorySource,
     GgufSource,
     HubSource,
-    KindSettings,
     MethodSettings,
     ProtocolSettings,
     RandomSource,
+    ReplaySettings,
     TeacherSettings,
 )
-from sys2ft.settings.choices import GridSettings, ScoringSettings, StatisticsSettings
+from sys2ft.settings.choices import FilterSettings, GridSettings, ScoringSettings, StatisticsSettings
+from sys2ft.settings.prompts import KindPrompts
 
 
 class PrepareModelStage(Frozen):
@@ -37,20 +38,54 @@ class ValidateNewsStage(Frozen):
     """The first ones are kept; null: all."""
 
 
+class PrepareReplayStage(Frozen):
+    """What `prepare_replay` is told."""
+
+    replay: ReplaySettings
+    leak_words: int
+    leak_overlap: float
+
+
 class GenerateStudyStage(Frozen):
     """What `generate_study` is told."""
 
     teacher: TeacherSettings
-    kind: KindSettings
+    prompts: KindPrompts
+    per_call: int
+    list_calls: int
+    list_max_new_tokens: int
+    max_new_tokens: int
     rows: int
     context: str
+
+
+class FilterStudyStage(Frozen):
+    """What `filter_study` is told."""
+
+    prompts: KindPrompts
+    per_call: int
+    rows: int
+    shards: int
+    """Tables of completions that the rows are read from."""
+    min_kept: float
+    filters: FilterSettings
+
+
+class Part(Frozen):
+    """A protocol within a protocol: a mix has several, any other has itself."""
+
+    name: str
+    weight: float
+    protocol: ProtocolSettings
 
 
 class ComposeTrainingStage(Frozen):
     """What `compose_training` is told."""
 
-    protocol: ProtocolSettings
-    samples: int
+    parts: tuple[Part, ...]
+    match: str
+    amount: float
+    count_teacher: bool
     context: str
 
 
@@ -79,11 +114,11 @@ class BuildTablesStage(Frozen):
     """What `build_tables` is told: enough to enumerate the cells, however many they are."""
 
     grid: GridSettings
-    kinds: dict[str, str | None]
-    """For each protocol of the grid its kind of study data."""
-    teacher_models: dict[str, str | None]
-    """For each teacher the model that writes; null for recorded study data."""
+    kinds: dict[str, tuple[str, ...]]
+    """For each protocol of the grid its kinds of study data."""
+    match: str
+    amount: float
 
     def cells(self) -> list[Cell]:
         """All cells of the grid."""
-        return self.grid.cells({name: kind is not None for name, kind in self.kinds.items()})
+        return self.grid.cells({name: bool(kinds) for name, kinds in self.kinds.items()})

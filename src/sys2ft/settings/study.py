@@ -1,6 +1,7 @@
 """A whole configuration: a catalogue and a grid that selects from it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,35 @@ from sys2ft.settings.catalogue import (
     MethodSettings,
     ModelSettings,
     ProtocolSettings,
+    ReplaySettings,
     SplitSettings,
     TeacherSettings,
 )
 from sys2ft.settings.choices import (
     BudgetSettings,
+    FilterSettings,
     GridSettings,
     PromptSettings,
     RetentionSettings,
     ScoringSettings,
     StatisticsSettings,
 )
+from sys2ft.settings.prompts import KindPrompts, load_prompts
 from sys2ft.settings.stages import (
     BuildTablesStage,
     ComposeTrainingStage,
     EstimateEffectsStage,
+    FilterStudyStage,
     FineTuneStage,
     GenerateStudyStage,
+    Part,
     PrepareModelStage,
+    PrepareReplayStage,
     ScoreStage,
     ValidateNewsStage,
 )
+
+Check = Callable[[str, str, list[str], str], None]
 
 
 class Study(Frozen):
@@ -48,8 +57,10 @@ class Study(Frozen):
     kinds: dict[Name, KindSettings]
     teachers: dict[Name, TeacherSettings]
     splits: dict[Name, SplitSettings]
+    replay: dict[Name, ReplaySettings] = Field(default_factory=dict)
     prompts: PromptSettings = PromptSettings()
     budget: BudgetSettings = BudgetSettings()
+    filters: FilterSettings = FilterSettings()
     scoring: ScoringSettings = ScoringSettings()
     retention: RetentionSettings = RetentionSettings()
     statistics: StatisticsSettings = StatisticsSettings()
@@ -64,7 +75,37 @@ class Study(Frozen):
 
     def cells(self) -> list[Cell]:
         """All cells of the grid."""
-        return self.grid.cells({name: protocol.study is not None for name, protocol in self.protocols.items()})
+        return self.grid.cells({name: bool(self.kinds_of(name)) for name in self.protocols})
+
+    def parts(self, protocol: str) -> tuple[Part, ...]:
+        """The protocols that a mix consists of; any other consists of itself."""
+        weights = self.protocols[protocol].mix or {protocol: 1.0}
+        return tuple(Part(name=name, weight=w, protocol=self.protocols[name]) for name, w in weights.items())
+
+    def kinds_of(self, protocol: str) -> tuple[str, ...]:
+        """The kinds of study data that a protocol trains, each once."""
+        return tuple(dict.fromkeys(part.protocol.study for part in self.parts(protocol) if part.protocol.study))
+
+    def replay_of(self, protocol: str) -> tuple[str, ...]:
+        """The sets of general text that a protocol trains, each once."""
+        return tuple(dict.fromkeys(part.protocol.replay for part in self.parts(protocol) if part.protocol.replay))
+
+    def filler_of(self, protocol: str) -> list[str]:
+        """The file of prose that stands in place of news, where a protocol has it."""
+        return [self.prompts.filler] if any(p.protocol.prefix == "filler" for p in self.parts(protocol)) else []
+
+    @cached_property
+    def kind_prompts(self) -> dict[str, KindPrompts]:
+        """What a teacher is told, for each kind, read from its file.
+
+        Raises:
+            InputError: a file cannot be used.
+        """
+        return {name: load_prompts(kind.prompts) for name, kind in self.kinds.items()}
+
+    def shards(self, teacher: str) -> list[int]:
+        """The numbers of the jobs that share a split's items."""
+        return list(range(self.teacher(teacher).shards))
 
     def teacher(self, name: str) -> TeacherSettings:
         """The settings of a teacher of the grid; a model's name without an entry teaches as `self` does."""
@@ -82,19 +123,45 @@ class Study(Frozen):
         chosen = {"generator": settings.generator, "seed": settings.seed, "size": settings.size}
         return ValidateNewsStage(**chosen, items=self.budget.items)
 
+    def prepare_replay_stage(self, replay: str) -> PrepareReplayStage:
+        """Settings of `prepare_replay`."""
+        leaks = {"leak_words": self.filters.leak_words, "leak_overlap": self.filters.leak_overlap}
+        return PrepareReplayStage(replay=self.replay[replay], **leaks)
+
+    def _prompts(self, kind: str) -> KindPrompts:
+        """The prompts that are used: an unasked check makes nothing stale."""
+        prompts = self.kind_prompts[kind]
+        return prompts if self.filters.check_support else prompts.model_copy(update={"check": None})
+
     def generate_study_stage(self, teacher: str, kind: str) -> GenerateStudyStage:
         """Settings of `generate_study`."""
+        limits = self.kinds[kind].model_dump(exclude={"prompts", "min_kept"})
         return GenerateStudyStage(
             teacher=self.teacher(teacher),
-            kind=self.kinds[kind],
+            prompts=self._prompts(kind),
             rows=self.budget.study_rows,
             context=self.prompts.context,
+            **limits,
+        )
+
+    def filter_study_stage(self, teacher: str, kind: str) -> FilterStudyStage:
+        """Settings of `filter_study`."""
+        return FilterStudyStage(
+            prompts=self._prompts(kind),
+            rows=self.budget.study_rows,
+            shards=self.teacher(teacher).shards,
+            filters=self.filters,
+            **self.kinds[kind].model_dump(include={"per_call", "min_kept"}),
         )
 
     def compose_training_stage(self, protocol: str) -> ComposeTrainingStage:
         """Settings of `compose_training`."""
         return ComposeTrainingStage(
-            protocol=self.protocols[protocol], samples=self.budget.samples, context=self.prompts.context
+            parts=self.parts(protocol),
+            match=self.budget.match,
+            amount=self.budget.amount,
+            count_teacher=self.budget.count_teacher,
+            context=self.prompts.context,
         )
 
     def fine_tune_stage(self, method: str) -> FineTuneStage:
@@ -115,16 +182,14 @@ class Study(Frozen):
             for shadowed, protocol in chosen.items()
             if protocol.prefix != "none"
             for plain, other in chosen.items()
-            if (other.study, other.ask, other.prefix) == (protocol.study, protocol.ask, "none")
+            if (other.study, other.ask, other.prefix, other.mix) == (protocol.study, protocol.ask, "none", None)
         )
         return EstimateEffectsStage(statistics=self.statistics, shadow_pairs=pairs)
 
     def build_tables_stage(self) -> BuildTablesStage:
         """Settings of `build_tables`."""
-        kinds = {name: self.protocols[name].study for name in self.grid.protocol}
-        writers = sorted({cell.resolved_teacher() for cell in self.cells() if cell.teacher != NONE})
-        models = {writer: self.teacher(writer).model for writer in writers}
-        return BuildTablesStage(grid=self.grid, kinds=kinds, teacher_models=models)
+        kinds = {name: self.kinds_of(name) for name in self.grid.protocol}
+        return BuildTablesStage(grid=self.grid, kinds=kinds, match=self.budget.match, amount=self.budget.amount)
 
 
 def load_study(config: Mapping[str, Any], file: str | Path = "config/config.yaml") -> Study:
@@ -148,12 +213,13 @@ def load_study(config: Mapping[str, Any], file: str | Path = "config/config.yaml
 def _known_keys(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """The keys that each part of the configuration may have, by its dotted path."""
     parts: dict[str, type[Frozen]] = {
-        "": Study, "prompts": PromptSettings, "budget": BudgetSettings, "scoring": ScoringSettings,
-        "retention": RetentionSettings, "statistics": StatisticsSettings, "grid": GridSettings,
+        "": Study, "prompts": PromptSettings, "budget": BudgetSettings, "filters": FilterSettings,
+        "scoring": ScoringSettings, "retention": RetentionSettings, "statistics": StatisticsSettings,
+        "grid": GridSettings,
     }  # fmt: skip
     catalogue: dict[str, type[Frozen]] = {
         "models": ModelSettings, "methods": MethodSettings, "protocols": ProtocolSettings,
-        "kinds": KindSettings, "teachers": TeacherSettings, "splits": SplitSettings,
+        "kinds": KindSettings, "teachers": TeacherSettings, "splits": SplitSettings, "replay": ReplaySettings,
     }  # fmt: skip
     for section, entry in catalogue.items():
         entries = config.get(section)
@@ -175,21 +241,11 @@ def _check_names(study: Study, file: str | Path) -> None:
         for name in getattr(study.grid, axis):
             check(f"grid.{axis}", name, names, axis)
     for name, protocol in study.protocols.items():
-        if protocol.study is not None:
-            check(f"protocols.{name}.study", protocol.study, list(study.kinds), "kind")
-        asks_question = "{question}" in protocol.ask
-        has_questions = protocol.study is not None and study.kinds[protocol.study].parser == "questions"
-        if asks_question and not has_questions:
-            raise InputError(
-                file, f"protocols.{name}.ask", "its kind has no questions", "remove {question} or study self_qa"
-            )
-        if has_questions and not asks_question:
-            mend = "write {question} where it is to stand"
-            raise InputError(file, f"protocols.{name}.ask", "answers would be trained without their questions", mend)
+        _check_protocol(study, file, name, protocol, check)
     for name, teacher in study.teachers.items():
         if teacher.model is not None:
             check(f"teachers.{name}.model", teacher.model, list(study.models), "model")
-        elif name != "self" and name not in study.models and teacher.engine != "recorded":
+        elif name != "self" and name not in study.models and teacher.engine in ("transformers", "vllm"):
             raise InputError(file, f"teachers.{name}.model", "missing", "name the model that writes")
     if "self" not in study.teachers:
         raise InputError(file, "teachers.self", "missing", "add `self: {engine: transformers}`")
@@ -205,3 +261,25 @@ def _check_names(study: Study, file: str | Path) -> None:
                 check(f"grid.exclude.{number}.{axis}", str(value), [*known[axis], NONE], axis)
     if not study.cells():
         raise InputError(file, "grid.exclude", "nothing is left of the grid", "exclude less")
+
+
+def _check_protocol(study: Study, file: str | Path, name: str, protocol: ProtocolSettings, check: Check) -> None:
+    if protocol.study is not None:
+        check(f"protocols.{name}.study", protocol.study, list(study.kinds), "kind")
+    if protocol.replay is not None:
+        check(f"protocols.{name}.replay", protocol.replay, list(study.replay), "set of general text")
+    for part in protocol.mix or ():
+        check(f"protocols.{name}.mix", part, list(study.protocols), "protocol")
+        if study.protocols[part].mix is not None:
+            raise InputError(file, f"protocols.{name}.mix", f"'{part}' is a mix itself", "name the protocols it mixes")
+    asks_question = "{question}" in protocol.ask
+    has_questions = protocol.replay is not None or (
+        protocol.study is not None and study.kind_prompts[protocol.study].has_questions
+    )
+    if asks_question and not has_questions:
+        raise InputError(
+            file, f"protocols.{name}.ask", "its kind has no questions", "remove {question} or study self_qa"
+        )
+    if has_questions and not asks_question:
+        mend = "write {question} where it is to stand"
+        raise InputError(file, f"protocols.{name}.ask", "answers would be trained without their questions", mend)

@@ -1,85 +1,145 @@
-"""`generate_study`: every item is studied by a teacher that has it in context.
+"""`generate_study`: a teacher, with the news in context, writes about every item.
 
-Kinds with the parser `text` need one call a study row. `questions` (Self-QA, New News section 3) needs two: questions
-are written with the news in context, then each is answered with the news in context.
+A kind of study data has a step `write`, one call a study row. Before it, it may have a step `list`: questions that are
+answered one by one (Self-QA, New News section 3), ways of studying that are applied in turn (Active Reading), entities
+whose pairs are related (EntiGraph). After it, a step `check` may ask the teacher whether the news supports a row.
 """
 
-from collections import Counter
+import itertools
+import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sys2ft.chat import user, with_news
+from sys2ft.cost import generation_flops
 from sys2ft.grid import derive_seed
 from sys2ft.settings.stages import GenerateStudyStage
-from sys2ft.study.parsing import parse_questions, parse_text
-from sys2ft.study.requests import Engine, Request, Sample
+from sys2ft.study.reading import parse_list, read_study
+from sys2ft.study.requests import Engine, Request, Sample, complete
+
+Row = Mapping[str, Any]
+Entry = tuple[str, ...]
+"""What a study row goes on from: one entry of a list, or a pair."""
+VERDICT_TOKENS = 8
+"""Enough for yes or no."""
 
 
-class TooLittleKept(ValueError):
-    """The teacher's completions could not be read often enough."""
-
-
-@dataclass
-class Studied:
-    """Rows of the tables `completions` and `study`, without the keys that all of them share."""
-
-    completions: list[dict[str, Any]]
-    rows: list[dict[str, Any]]
-
-
-def study_items(
-    items: Sequence[Mapping[str, Any]], stage: GenerateStudyStage, engine: Engine, seed_parts: Sequence[object]
-) -> Studied:
-    """Have all items studied.
+def write_completions(
+    items: Sequence[Row],
+    chosen: Sequence[str],
+    stage: GenerateStudyStage,
+    engine: Engine,
+    seed_parts: Sequence[object],
+    parameters: int | None = None,
+) -> list[dict[str, Any]]:
+    """Have items studied.
 
     Args:
-        items: rows of the table `items`.
-        seed_parts: what, beside item and call, the seed of a request is derived from: teacher, kind, split, seed.
+        items: rows of the table `items`, the whole split.
+        chosen: the items that are studied.
+        seed_parts: what, beside item, call and number, the seed of a request is derived from.
+        parameters: of the teacher, to count FLOPs; None: unknown.
+
+    Returns:
+        Rows of the table `completions`, without the keys that all of them share.
 
     Raises:
-        TooLittleKept: fewer than `min_kept` of an item's rows could be read; names the item and the counts.
+        ValueError: a request cannot be served; names it.
     """
-    study = Studied([], [])
-    by_item = {item["item"]: item for item in items}
-    calls = -(-stage.rows // stage.kind.per_call)
-    prompt = stage.kind.instruction
-    requests = [
-        _request(stage, item, "write", number, prompt, stage.kind.max_new_tokens, seed_parts)
-        for item in items
-        for number in range(calls)
-    ]
-    samples = engine(requests)
-    study.completions += [_completion_row(sample) for sample in samples]
-    if stage.kind.parser == "text":
-        study.rows = _text_rows(samples)
-    else:
-        study.rows = _question_rows(samples)
-        _answer(study, by_item, stage, engine, seed_parts)
-    check_kept(study, list(by_item), stage)
-    return study
+    asking = _Asking(items, stage, seed_parts)
+    samples: list[Sample] = []
+    entries: dict[str, dict[int, Entry]] = {item: dict.fromkeys(range(stage.rows), ()) for item in chosen}
+    if stage.prompts.entries is not None:
+        samples = complete(engine, [request for item in chosen for request in asking.lists(item)])
+        entries = {item: asking.entries([s for s in samples if s.request.item == item], item) for item in chosen}
+    requests = [asking.write(item, row, entry) for item in chosen for row, entry in entries[item].items()]
+    samples += complete(engine, requests)
+    if stage.prompts.check is not None:
+        rows = read_study(
+            chosen, [_completion_row(s, None) for s in samples], stage.prompts, stage.rows, stage.per_call
+        )
+        samples += complete(engine, [asking.check(row) for row in rows if row["status"] == "kept"])
+    return [_completion_row(sample, parameters) for sample in samples]
 
 
-def _request(
-    stage: GenerateStudyStage, item: Mapping[str, Any], call: str, number: int, prompt: str, limit: int,
-    seed_parts: Sequence[object], **fields: str,
-) -> Request:  # fmt: skip
-    text = prompt.format(title=item["title"], number=stage.kind.per_call, **fields)
-    content = with_news(stage.context, item["title"], item["text"], text)
-    seed = derive_seed(*seed_parts, item["item"], call, number)
-    # The last call may bring more than is left to ask for; its prompt stays, so that a larger budget repeats it.
-    per_call = stage.kind.per_call if call == "write" else 1
-    first = number * per_call
-    rows = range(first, min(first + per_call, stage.rows))
-    return Request(item["item"], call, number, rows, (user(content),), limit, seed)
+class _Asking:
+    """The requests of a split."""
+
+    def __init__(self, items: Sequence[Row], stage: GenerateStudyStage, seed_parts: Sequence[object]):
+        self.items = {item["item"]: item for item in items}
+        self.stage, self.seed_parts = stage, seed_parts
+        self.split_text = "\n\n".join(f"{item['title']}\n{item['text']}" for item in items)
+
+    def lists(self, item: str) -> list[Request]:
+        """The calls of the first step.
+
+        The last of a budget may bring more entries than rows are left; its prompt stays, so that a larger budget
+        repeats it.
+        """
+        stage, entries = self.stage, self.stage.prompts.entries
+        assert entries is not None
+        each = entries.use == "each"
+        calls = -(-stage.rows // stage.per_call) if each else stage.list_calls
+        end = stage.rows if each else calls * stage.per_call
+        return [
+            self._request(
+                item, "list", call, range(start, min(start + stage.per_call, end)), stage.list_max_new_tokens,
+                entries.prompt, {"number": stage.per_call},
+            )
+            for call, start in enumerate(range(0, calls * stage.per_call, stage.per_call))
+        ]  # fmt: skip
+
+    def entries(self, samples: Sequence[Sample], item: str) -> dict[int, Entry]:
+        """For each study row what it goes on from; rows whose entry could not be read are missing."""
+        prompts = self.stage.prompts.entries
+        assert prompts is not None
+        lists = [parse_list(s.text, s.finish, prompts.read, len(s.request.rows)) for s in samples]
+        if prompts.use == "each":
+            pairs = [zip(s.request.rows, found, strict=False) for s, found in zip(samples, lists, strict=True)]
+            return {row: (entry,) for some in pairs for row, entry in some}
+        pool: list[Entry] = [(entry,) for entry in dict.fromkeys(itertools.chain(*lists))]
+        if prompts.use == "pairs":
+            pool = [(first[0], second[0]) for first, second in itertools.combinations(pool, 2)]
+            random.Random(derive_seed(*self.seed_parts, item, "pairs")).shuffle(pool)
+        return {row: pool[row % len(pool)] for row in range(self.stage.rows)} if pool else {}
+
+    def write(self, item: str, row: int, entry: Entry) -> Request:
+        """The call that writes a study row."""
+        names = ("first", "second") if len(entry) == 2 else ("entry",)
+        fields = dict(zip(names, entry, strict=False))
+        prompt, limit = self.stage.prompts.write, self.stage.max_new_tokens
+        return self._request(item, "write", row, range(row, row + 1), limit, prompt, fields, " + ".join(entry))
+
+    def check(self, row: Row) -> Request:
+        """The call that asks whether the news supports a study row."""
+        fields = {"text": row["text"], "question": row["question"]}
+        rows = range(row["row"], row["row"] + 1)
+        return self._request(
+            row["item"], "check", row["row"], rows, VERDICT_TOKENS, self.stage.prompts.check or "", fields
+        )
+
+    def _request(
+        self, name: str, call: str, number: int, rows: range, limit: int, prompt: str, fields: Mapping[str, Any],
+        entry: str = "",
+    ) -> Request:  # fmt: skip
+        item = self.items[name]
+        text = prompt.format(title=item["title"], **fields)
+        news = item["text"] if self.stage.prompts.context == "item" else self.split_text
+        content = with_news(self.stage.context, item["title"], news, text)
+        seed = derive_seed(*self.seed_parts, name, call, number)
+        return Request(name, call, number, rows, (user(content),), limit, seed, entry or None)
 
 
-def _completion_row(sample: Sample) -> dict[str, Any]:
-    request = sample.request
+def _completion_row(sample: Sample, parameters: int | None) -> dict[str, Any]:
+    request, flops = sample.request, None
+    if None not in (parameters, sample.prompt_tokens, sample.completion_tokens):
+        flops = generation_flops(parameters, sample.prompt_tokens, sample.completion_tokens)  # type: ignore[arg-type]
     return {
         "item": request.item,
         "request": request.id,
         "call": request.call,
+        "number": request.number,
+        "entry": request.entry,
         "messages": [message.as_dict() for message in request.messages],
         "max_new_tokens": request.max_new_tokens,
         "request_seed": request.seed,
@@ -87,67 +147,5 @@ def _completion_row(sample: Sample) -> dict[str, Any]:
         "finish": sample.finish,
         "prompt_tokens": sample.prompt_tokens,
         "completion_tokens": sample.completion_tokens,
+        "flops": flops,
     }
-
-
-def _text_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    rows = []
-    for sample in samples:
-        text, status = parse_text(sample.text, sample.finish)
-        rows += [_row(sample, number, None, text, status) for number in sample.request.rows]
-    return rows
-
-
-def _question_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """The questions asked for; each that could not be read is a row with the status 'unparsed'."""
-    rows = []
-    for sample in samples:
-        wanted = sample.request.rows
-        questions: list[str | None] = [*parse_questions(sample.text, len(wanted))]
-        questions += [None] * (len(wanted) - len(questions))
-        for number, question in zip(wanted, questions, strict=True):
-            rows.append(_row(sample, number, question, "", "kept" if question else "unparsed"))
-    return rows
-
-
-def _row(sample: Sample, number: int, question: str | None, text: str, status: str) -> dict[str, Any]:
-    request = sample.request
-    keys = {"item": request.item, "row": number, "request": request.id}
-    return keys | {"question": question, "text": text, "status": status}
-
-
-def _answer(
-    study: Studied, items: Mapping[str, Any], stage: GenerateStudyStage, engine: Engine, seed_parts: Sequence[object]
-) -> None:
-    asked = [row for row in study.rows if row["status"] == "kept"]
-    prompt, limit = stage.kind.answer_instruction or "", stage.kind.answer_max_new_tokens
-    requests = [
-        _request(stage, items[row["item"]], "answer", row["row"], prompt, limit, seed_parts, question=row["question"])
-        for row in asked
-    ]
-    samples = engine(requests)
-    study.completions += [_completion_row(sample) for sample in samples]
-    for row, sample in zip(asked, samples, strict=True):
-        row["text"], row["status"] = parse_text(sample.text, sample.finish)
-        row["request"] = sample.request.id
-
-
-def check_kept(study: Studied, items: Sequence[str], stage: GenerateStudyStage) -> None:
-    """Fail rather than train on next to nothing.
-
-    Raises:
-        TooLittleKept: names the item, how many rows were read and why the others were not, with an example.
-    """
-    completions = {row["request"]: row["completion"] for row in study.completions}
-    for item in items:
-        rows = [row for row in study.rows if row["item"] == item]
-        lost = [row for row in rows if row["status"] != "kept"]
-        kept = len(rows) - len(lost)
-        if kept == 0 or kept < stage.kind.min_kept * len(rows):
-            counts = dict(Counter(row["status"] for row in lost))
-            raise TooLittleKept(
-                f"item '{item}': {kept} of {len(rows)} study rows could be read ({counts}), and at least "
-                f"{stage.kind.min_kept:.0%} are asked for. One that could not: "
-                f"{completions[lost[0]['request']][:300]!r}. Mend the kind's instruction, take a stronger teacher, or "
-                "lower the kind's min_kept"
-            )

@@ -9,15 +9,15 @@
 It answers requests as a model would, so that recorded and generated study data take the same way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from sys2ft.errors import InputError, explain_validation
-from sys2ft.news.items import Text, read_yaml
-from sys2ft.settings.base import Frozen, Name
+from sys2ft.settings.base import Frozen, Name, Text
 from sys2ft.study.requests import Request, Sample
+from sys2ft.yaml_files import read_yaml
 
 
 class RecordedPair(Frozen):
@@ -70,16 +70,19 @@ class RecordedEngine:
         self.path, self.kind = path, kind
         self.recorded = load_recorded(path)
 
-    def __call__(self, requests: Sequence[Request]) -> list[Sample]:
-        """Samples in the order of the requests.
+    def __call__(self, requests: Sequence[Request]) -> Iterator[list[Sample]]:
+        """All at once.
 
         Raises:
             InputError: an item has fewer rows than are asked for.
         """
-        return [Sample(request, self._text(request), "stop", None, None) for request in requests]
+        yield [Sample(request, self._text(request), "stop", None, None) for request in requests]
 
     def _text(self, request: Request) -> str:
-        check_rows(self.recorded, self.path, request.item, self.kind, request.rows.stop)
+        if request.call == "check":
+            return "Yes."
+        if request.call == "write":
+            check_rows(self.recorded, self.path, request.item, self.kind, request.rows.stop)
         chosen = self.recorded.study[request.item][self.kind][request.rows.start : request.rows.stop]
         pairs = [row if isinstance(row, RecordedPair) else RecordedPair(question=row, answer=row) for row in chosen]
-        return "\n".join(pair.answer if request.call == "answer" else pair.question for pair in pairs)
+        return "\n".join(pair.answer if request.call == "write" else pair.question for pair in pairs)

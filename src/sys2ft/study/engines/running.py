@@ -1,29 +1,16 @@
-"""Engines: what runs a teacher. `transformers` loads a model; `recorded` reads what was written before."""
+"""The engine `transformers`: a resident model that decodes in batches."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sys2ft.chat import render_prompt
-from sys2ft.progress import progress_bar
 from sys2ft.settings.catalogue import TeacherSettings
-from sys2ft.study.recorded import RecordedEngine
-from sys2ft.study.requests import Engine, Request, Sample
+from sys2ft.study.requests import Request, Sample, check_length
 
 if TYPE_CHECKING:
     import torch
-
-
-def open_engine(settings: TeacherSettings, source: str | Path, kind: str) -> Engine:
-    """Load the teacher once; the function returned answers any number of calls.
-
-    Args:
-        source: the teacher's `model.json`, or the file of recorded study data.
-        kind: what is studied; tells recorded study data which to read.
-    """
-    if settings.engine == "recorded":
-        return RecordedEngine(source, kind)
-    return TransformersEngine(settings, source)
 
 
 class SeededSampling:
@@ -70,35 +57,28 @@ class TransformersEngine:
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.stops = _stop_tokens(self.model, self.tokenizer)
+        self.stops = stop_tokens(self.model.generation_config, self.tokenizer)
 
-    def __call__(self, requests: Sequence[Request]) -> list[Sample]:
-        """Samples in the order of the requests.
+    def __call__(self, requests: Sequence[Request]) -> Iterator[list[Sample]]:
+        """A batch at a time.
+
+        A batch holds neighbouring requests of one call and item: their prompts share the news, and what is decoded
+        together depends neither on other items nor on a larger budget, nor on where a run was interrupted. (In bf16 a
+        row's rounding depends on its batch.)
 
         Raises:
             ValueError: a prompt with its completion is longer than the teacher's context; names the request.
         """
-        prompts = [render_prompt(self.tokenizer, request.messages) for request in requests]
-        self._check_lengths(requests, prompts)
-        # Prompts of like length together: less padding. The order depends on nothing but the requests.
-        order = sorted(range(len(requests)), key=lambda i: (requests[i].max_new_tokens, len(prompts[i]), i))
-        samples: dict[int, Sample] = {}
-        with progress_bar(len(order), "requests") as bar:
-            for start in range(0, len(order), self.settings.batch_size):
-                batch = order[start : start + self.settings.batch_size]
-                decoded = self._decode([requests[i] for i in batch], [prompts[i] for i in batch])
-                samples |= dict(zip(batch, decoded, strict=True))
-                bar.update(len(batch))
-        return [samples[i] for i in range(len(requests))]
-
-    def _check_lengths(self, requests: Sequence[Request], prompts: Sequence[list[int]]) -> None:
+        prompts = {request.id: render_prompt(self.tokenizer, request.messages) for request in requests}
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        for request, prompt in zip(requests, prompts, strict=True):
-            if limit and len(prompt) + request.max_new_tokens > limit:
-                raise ValueError(
-                    f"request '{request.id}': {len(prompt)} prompt tokens and {request.max_new_tokens} new ones "
-                    f"exceed the teacher's context of {limit}: shorten the item or lower max_new_tokens"
-                )
+        for request in requests:
+            check_length(request, len(prompts[request.id]), limit)
+        for _, batch in itertools.groupby(requests, self._batch_of):
+            together = list(batch)
+            yield self._decode(together, [prompts[request.id] for request in together])
+
+    def _batch_of(self, request: Request) -> tuple[str, str, int]:
+        return request.call, request.item, request.number // self.settings.batch_size
 
     def _decode(self, requests: list[Request], prompts: list[list[int]]) -> list[Sample]:
         """One batch, decoded to the longest limit in it; each row is cut at its own end."""
@@ -127,9 +107,9 @@ class TransformersEngine:
         return samples
 
 
-def _stop_tokens(model: Any, tokenizer: Any) -> list[int]:
+def stop_tokens(generation_config: Any, tokenizer: Any) -> list[int]:
     """Everything the model or its tokenizer calls an end: of a turn or of a text."""
     stops = {tokenizer.eos_token_id}
-    configured = model.generation_config.eos_token_id
+    configured = generation_config.eos_token_id
     stops.update(configured if isinstance(configured, list) else [configured])
     return sorted(stop for stop in stops if stop is not None)

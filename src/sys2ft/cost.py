@@ -1,0 +1,23 @@
+"""What work costs, from a model's size and its tokens: the only place that knows.
+
+FLOPs are the usual counts a token: 2 x parameters forward (Kaplan et al. 2020, arXiv 2001.08361, section 2.1). They
+leave out attention's share that grows with the context, and count every prompt in full, cached or not: a count that
+does not depend on the machine.
+"""
+
+from collections.abc import Sequence
+
+
+def total(values: Sequence[float | None]) -> float | None:
+    """The sum of some costs; None where one of them is unknown."""
+    return None if None in values else sum(value for value in values if value is not None)
+
+
+def generation_flops(parameters: int, prompt_tokens: int, completion_tokens: int) -> float:
+    """FLOPs of reading a prompt and writing a completion."""
+    return 2.0 * parameters * (prompt_tokens + completion_tokens)
+
+
+def training_flops(parameters: int, tokens: int) -> float:
+    """FLOPs of training adapters on a frozen base: forward, and as much again backward through the activations."""
+    return 4.0 * parameters * tokens

@@ -1,0 +1,47 @@
+"""YAML files that people write, read strictly."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sys2ft.errors import InputError
+
+
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Refuses a key that stands twice in one mapping, where plain YAML keeps the last in silence."""
+
+
+def _construct_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    if odd := [key for key, value in zip(node.value, keys, strict=True) if isinstance(value, (dict, list))]:
+        raise yaml.constructor.ConstructorError(None, None, "a mapping or list stands as a key", odd[0][0].start_mark)
+    if doubles := [key for key, count in Counter(keys).items() if count > 1]:
+        raise yaml.constructor.ConstructorError(None, None, f"the key '{doubles[0]}' stands twice", node.start_mark)
+    loader.flatten_mapping(node)
+    return dict(loader.construct_pairs(node, deep=True))
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Parse one YAML file.
+
+    Raises:
+        InputError: there is no such file, or it is not YAML; names line and column.
+    """
+    try:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except FileNotFoundError:
+        raise InputError(path, "", "no such file", "create it, or correct the path in the configuration") from None
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise InputError(path, "", problem, "name a file that can be read in the configuration") from None
+    except UnicodeDecodeError as error:
+        raise InputError(path, "", f"is not UTF-8 at byte {error.start}", "save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(path, where, f"is not YAML ({getattr(error, 'problem', error)})", "correct it there") from None
