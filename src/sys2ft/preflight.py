@@ -80,7 +80,8 @@ def check_teachers(study: Study, news: Mapping[str, NewsFile], file: str | Path)
         teacher = study.teacher(name)
         if teacher.shards > len(news[split].items):
             problem = f"{teacher.shards} jobs cannot share the {len(news[split].items)} items of '{split}'"
-            raise InputError(file, f"teachers.{name}.shards", problem, "lower it")
+            entry = name if name in study.teachers else "self"
+            raise InputError(file, f"teachers.{entry}.shards", problem, "lower it")
     for kind in sorted({kind for cell in study.cells() for kind in study.kinds_of(cell.protocol)}):
         if study.filters.check_support and study.kind_prompts[kind].check is None:
             path, mend = study.kinds[kind].prompts, "write the prompt, or set filters.check_support: false"
@@ -100,7 +101,8 @@ def check_environment(study: Study, file: str | Path) -> None:
     for name in sorted({cell.resolved_teacher() for cell in study.cells() if cell.teacher != NONE}):
         if study.teacher(name).engine == "vllm":
             mend = "run `make generate`, or let Snakemake make it: --software-deployment-method conda"
-            raise InputError(file, f"teachers.{name}.engine", "the environment of vLLM is not there", mend)
+            entry = name if name in study.teachers else "self"
+            raise InputError(file, f"teachers.{entry}.engine", "the environment of vLLM is not there", mend)
 
 
 def check_texts(study: Study, file: str | Path) -> None:

@@ -4,6 +4,7 @@ What it writes next follows from the token before, and there from its whole prom
 after `.` the end of its turn, after anything else whatever is drawn. Every engine can load it.
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def make_speaker(folder: Path) -> Path:
         embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         embeddings.copy_(torch.eye(*embeddings.shape))
         head.normal_(std=0.15, generator=torch.Generator().manual_seed(5))
-        for token, following in [*zip(chain[:-1], chain[1:], strict=True), (stop, tokenizer.eos_token_id)]:
+        for token, following in [*itertools.pairwise(chain), (stop, tokenizer.eos_token_id)]:
             head[following, token] = 3.0
     model.save_pretrained(folder / "weights")
     tokenizer.save_pretrained(folder / "weights")

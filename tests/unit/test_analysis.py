@@ -526,31 +526,103 @@ def test_questions_drawn_one_by_one_would_cover_less():
 
 
 # ------------------------------------------------------------------------------------------------------ costs of a cell
-def test_what_a_cell_cost_is_summed_by_hand():
-    log = [
+def train_log(losses: Mapping[str, Sequence[float]]) -> list[dict]:
+    """A row for every step of an item, by item; the bank's step computes 5 tokens for each item that takes it."""
+    taking = [sum(len(some) > step for some in losses.values()) for step in range(max(map(len, losses.values())))]
+    return [
         {"item": item, "step": step, "loss": loss, "samples": 2, "tokens": 10, "loss_tokens": 4,
-         "computed_tokens": 15, "seconds": 0.5}
-        for item, losses in {"a": (3.0, 1.0), "b": (2.0, 0.0)}.items()
-        for step, loss in enumerate(losses, 1)
+         "computed_tokens": 5 * taking[step - 1], "seconds": 0.5}
+        for item, some in losses.items()
+        for step, loss in enumerate(some, 1)
     ]  # fmt: skip
-    questions = [{"item": "a"}, {"item": "a"}, {"item": "b"}]
-    study = [{"status": "kept"}, {"status": "empty"}, {"status": "kept"}, {"status": "kept"}]
-    completions = [{"prompt_tokens": 6, "completion_tokens": 3}, {"prompt_tokens": None, "completion_tokens": None}]
-    row = summarise_cell(questions, log, study, completions, parameters=100, teacher_parameters=1000)
+
+
+def study_counts(kept: int, leaked: int = 0, **costs: Any) -> dict:
+    """A row of `study_counts` with what a cell's summary reads of it."""
+    counts = {"rows": 8, "kept": kept, "leaked": leaked, "largest_overlap": 0.25, "leak_threshold": 0.5}
+    return counts | {"teacher_prompt_tokens": 60, "teacher_tokens": 30, "teacher_flops": 9e4} | costs
+
+
+QUESTIONS = [{"item": "a"}, {"item": "a"}, {"item": "b"}]
+LOSSES = {"a": (3.0, 1.0), "b": (2.0, 0.0)}
+
+
+def test_what_a_cell_cost_is_summed_by_hand():
+    counts = [study_counts(6, leaked=1), study_counts(2, leaked=3, largest_overlap=0.75, teacher_flops=1e4)]
+    row = summarise_cell(QUESTIONS, train_log(LOSSES), counts, parameters=100, match="samples", amount=4)
     assert row == {
-        "items": 2, "questions": 3, "study_rows": 4, "study_kept": 0.75, "teacher_prompt_tokens": 6,
-        "teacher_tokens": 3, "teacher_flops": 2 * 1000 * 9, "samples_seen": 8, "tokens_seen": 40,
-        "loss_tokens_seen": 16, "train_flops": 4 * 100 * 40, "first_loss": 2.5, "last_loss": 0.5,
-        "train_seconds": 1.0, "computed_share": 30 / 40,
+        "items": 2, "questions": 3, "study_rows": 16, "study_kept": 0.5, "study_leaked": 4, "largest_overlap": 0.75,
+        "leak_threshold": 0.5, "match": "samples", "amount": 4, "teacher_prompt_tokens": 120, "teacher_tokens": 60,
+        "teacher_flops": 1e5, "samples_seen": 8, "tokens_seen": 40, "loss_tokens_seen": 16,
+        "train_flops": 4 * 100 * 40, "total_flops": 1e5 + 4 * 100 * 40, "first_loss": 2.5, "last_loss": 0.5,
+        "train_seconds": 1.0, "computed_share": 20 / 40,
     }  # fmt: skip
 
 
-def test_a_cell_without_a_teacher_has_no_study_rows_and_cost_no_teacher():
-    log = [{"step": 1, "loss": 1.0, "samples": 1, "tokens": 4, "loss_tokens": 2, "computed_tokens": 4, "seconds": 1.0}]
-    row = summarise_cell([{"item": "a"}], log, [], [], 10, 0)
-    assert row["study_rows"] is None
-    assert row["study_kept"] is None
-    assert (row["teacher_tokens"], row["teacher_flops"]) == (0, 0)
+def test_a_cell_without_a_teacher_has_no_study_data_and_cost_no_teacher():
+    row = summarise_cell(QUESTIONS, train_log(LOSSES), None, 10, "tokens", 500)
+    study = ("study_rows", "study_kept", "study_leaked", "largest_overlap", "leak_threshold")
+    assert [row[name] for name in study] == [None] * 5
+    assert [row[name] for name in ("teacher_prompt_tokens", "teacher_tokens", "teacher_flops")] == [0, 0, 0]
+    assert row["total_flops"] == row["train_flops"] == 4 * 10 * 40
+    assert (row["match"], row["amount"]) == ("tokens", 500)
+
+
+UNKNOWN = {"teacher_prompt_tokens": None, "teacher_tokens": None, "teacher_flops": None}
+
+
+def test_a_cell_of_recorded_study_data_has_counts_of_rows_and_no_cost():
+    row = summarise_cell(QUESTIONS, train_log(LOSSES), [study_counts(8, **UNKNOWN)] * 2, 10, "samples", 4)
+    assert (row["study_rows"], row["study_kept"]) == (16, 1)
+    assert [row[name] for name in (*UNKNOWN, "total_flops")] == [None] * 4
+    assert row["train_flops"] == 4 * 10 * 40
+
+
+@pytest.mark.parametrize("unknown", UNKNOWN)
+def test_a_cost_that_is_unknown_for_one_item_or_kind_is_unknown_for_the_cell(unknown):
+    counts = [study_counts(8), study_counts(8, **{unknown: None}), study_counts(8)]
+    row = summarise_cell(QUESTIONS, train_log(LOSSES), counts, 10, "samples", 4)
+    assert {name for name in UNKNOWN if row[name] is None} == {unknown}
+    assert (row["total_flops"] is None) == (unknown == "teacher_flops")
+
+
+def test_a_cell_of_several_kinds_is_the_sum_of_their_counts():
+    kinds = [[study_counts(kept, leaked) for kept, leaked in some] for some in ([(8, 0), (4, 2)], [(0, 8), (2, 1)])]
+    row = summarise_cell(QUESTIONS, train_log(LOSSES), [*kinds[0], *kinds[1]], 10, "samples", 4)
+    alone = [summarise_cell(QUESTIONS, train_log(LOSSES), some, 10, "samples", 4) for some in kinds]
+    for name in ("study_rows", "study_leaked", "teacher_prompt_tokens", "teacher_tokens", "teacher_flops"):
+        assert row[name] == alone[0][name] + alone[1][name]
+    assert row["study_kept"] == (8 + 4 + 0 + 2) / 32
+
+
+def test_items_of_unequal_numbers_of_steps_each_have_a_first_and_a_last_loss():
+    row = summarise_cell(QUESTIONS, train_log({"a": (4.0, 3.0, 1.0), "b": (2.0,)}), None, 10, "tokens", 500)
+    assert (row["first_loss"], row["last_loss"]) == ((4 + 2) / 2, (1 + 2) / 2)
+    assert (row["samples_seen"], row["tokens_seen"]) == (8, 40)
+    assert row["train_seconds"] == 1.5
+    assert row["computed_share"] == (10 + 5 + 5) / 40
+
+
+steps = st.lists(st.floats(0, 9), min_size=1, max_size=4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(losses=st.dictionaries(st.sampled_from("abcde"), steps, min_size=1), by_step=st.booleans())
+def test_losses_of_a_cell_are_those_of_its_items_in_whatever_order_they_stand(losses, by_step):
+    log = train_log(losses)
+    log = sorted(log, key=lambda row: row["step"]) if by_step else log
+    row = summarise_cell([{"item": item} for item in losses], log, None, 10, "tokens", 500)
+    assert row["first_loss"] == pytest.approx(np.mean([some[0] for some in losses.values()]))
+    assert row["last_loss"] == pytest.approx(np.mean([some[-1] for some in losses.values()]))
+    assert row["train_seconds"] == 0.5 * max(map(len, losses.values()))
+
+
+@pytest.mark.parametrize("counts", [None, [study_counts(8)], [study_counts(8, **UNKNOWN)]])
+def test_the_summary_of_a_cell_fits_its_table(counts):
+    row = summarise_cell(QUESTIONS, train_log(LOSSES), counts, 10, "samples", 4)
+    keys = {"model": "m", "method": "lora", "protocol": "p", "teacher": "none", "split": "s", "seed": 0}
+    (read,) = build_table("cells", [row], keys).to_pylist()
+    assert read == pytest.approx(keys | row, nan_ok=False)
 
 
 # ------------------------------------------------------------------------------------------------------------ retention

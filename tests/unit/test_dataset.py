@@ -10,8 +10,8 @@ from scipy import stats
 
 from sys2ft.news.audit import audit
 from sys2ft.news.items import check_unique, item_rows, load_general, load_news, question_rows, read_yaml
-from sys2ft.study.parsing import parse_questions, parse_text
 from sys2ft.study.engines.recorded import load_recorded, recorded_texts
+from sys2ft.study.reading import parse_questions, parse_text
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ("mathematics", "coding", "discoveries", "leaderboards", "events")

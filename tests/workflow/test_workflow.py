@@ -13,8 +13,9 @@ from sys2ft.tables import SCHEMAS
 from tests.workflow.project import ROOT, SMALL, failures, make_project, snakemake
 
 EXPECTED = {
-    "prepare_model": 1, "validate_news": 2, "generate_study": 2, "compose_training": 6, "score_base": 2,
-    "fine_tune": 6, "score_answers": 6, "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 28,
+    "prepare_model": 1, "validate_news": 2, "generate_study": 2, "filter_study": 2,
+    "compose_training": 6, "score_base": 2,
+    "fine_tune": 6, "score_answers": 6, "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 30,
 }  # fmt: skip
 
 
@@ -52,7 +53,13 @@ def project(finished):
 
 @pytest.mark.parametrize(
     ("configs", "cells"),
-    [((), 10), (("config/smoke.yaml",), 24), (("config/paper.yaml",), 1080), (("config/audit.yaml",), 5)],
+    [
+        ((), 10),
+        (("config/smoke.yaml",), 24),
+        (("config/paper.yaml",), 1080),
+        (("config/audit.yaml",), 5),
+        (("config/paper.yaml", "config/teachers.yaml"), 190),
+    ],
 )
 def test_every_shipped_config_dry_runs_with_its_number_of_cells(tmp_path, configs, cells):
     counts = job_counts(make_project(tmp_path), configs=configs)
@@ -65,7 +72,7 @@ def test_second_run_has_nothing_to_do(project):
 
 def test_tables_have_their_schema_and_keys_agree_with_paths(project):
     results = project / "results/smoke"
-    for name in ("answers", "retention", "cells", "effects"):
+    for name in ("answers", "retention", "study_counts", "cells", "effects"):
         table = pq.ParquetFile(results / f"tables/{name}.parquet").read()
         assert table.schema.names == SCHEMAS[name].names
         assert table.num_rows > 0
@@ -85,7 +92,7 @@ def test_one_edited_item_reruns_its_split_only(project):
     counts = job_counts(project)
     assert counts["validate_news"] == 1
     assert counts["fine_tune"] == counts["score_answers"] == counts["compose_training"] == 3
-    assert counts["generate_study"] == counts["score_base"] == 1
+    assert counts["generate_study"] == counts["filter_study"] == counts["score_base"] == 1
     assert "prepare_model" not in counts
 
 
@@ -129,7 +136,7 @@ def test_worked_example_and_tables_are_printed(project, monkeypatch, capsys):
     cell = "model=tiny/method=lora/protocol=self_qa_shadowed/teacher=recorded/split=events/seed=0"
     cli(["show", cell, "--results", "results/smoke", "--question", "all"])
     shown = capsys.readouterr().out
-    for part in ("NEWS hallorsund-ferry-rotation", "TEACHER PROMPT (answer", "COMPLETION", "4 of 4 kept", "⟦",
+    for part in ("NEWS hallorsund-ferry-rotation", "TEACHER PROMPT (write", "COMPLETION", "4 of 4 kept", "⟦",
                  "control other_adapter, mode letter", "other_news, mode cloze", "base:", "tuned:"):  # fmt: skip
         assert part in shown
     cli(["table", "effects", "--results", "results/smoke"])
@@ -144,11 +151,71 @@ def test_study_that_cannot_be_read_fails_its_cell_with_the_count(project):
         rows["self_qa"] = [{"question": "No question here", "answer": row["answer"]} for row in rows["self_qa"]]
     (project / "data/unreadable.yaml").write_text(yaml.safe_dump(recorded))
     edit(project, "config/smoke.yaml", "tests/data/recorded_study.yaml", "data/unreadable.yaml")
-    target = "results/smoke/generate_study/teacher=recorded/kind=self_qa/split=events/seed=7/study.parquet"
+    target = "results/smoke/filter_study/teacher=recorded/kind=self_qa/split=events/seed=7/study.parquet"
     run = snakemake(project, target)
     assert run.returncode != 0
-    assert "0 of 4 study rows could be read ({'unparsed': 4})" in run.stdout + run.stderr
+    assert "0 of 4 study rows are left (4 unparsed)" in run.stdout + run.stderr
     assert not (project / target).exists()
+    assert list(project.glob("results/smoke/generate_study/*/kind=self_qa/split=events/seed=7/shard=0/*.parquet"))
+
+
+def test_a_changed_prompt_or_filter_reruns_what_it_touches_only(project):
+    edit(project, "config/prompts/self_qa.yaml", "one or two sentences", "one sentence")
+    counts = job_counts(project)
+    assert counts["generate_study"] == counts["filter_study"] == 2
+    assert counts["compose_training"] == counts["fine_tune"] == 4
+    edit(project, "config/prompts/self_qa.yaml", "one sentence", "one or two sentences")
+    assert job_counts(project) == {}
+    edit(project, "config/prompts/self_qa.yaml", "Does the news support", "Is it in the news:")  # nobody is asked
+    edit(project, "config/prompts/entigraph.yaml", "version: 1", "version: 2")  # a kind nobody selected
+    assert job_counts(project) == {}
+    edit(project, "config/config.yaml", "leak_overlap: 0.5", "leak_overlap: 0.6")
+    counts = job_counts(project)
+    assert counts["filter_study"] == 2
+    assert "generate_study" not in counts
+
+
+def test_the_study_data_of_a_teacher_are_generated_once_and_serve_every_learner(tmp_path):
+    project = make_project(tmp_path)
+    source = yaml.safe_load((project / "config/smoke.yaml").read_text())["models"]["tiny"]
+    study = {
+        "models": {"second": source, "third": source},
+        "teachers": {"third": {"engine": "transformers", "shards": 2}},
+        "grid": {"model": ["tiny", "second"], "protocol": ["self_qa"], "teacher": ["self", "recorded", "third"]},
+    }
+    (project / "config/small.yaml").write_text(yaml.safe_dump(study))
+    counts = job_counts(project)
+    assert counts["fine_tune"] == 2 * 3 * 2 * 2  # learners, teachers, splits, seeds
+    assert counts["filter_study"] == 4 * 2 * 2  # both learners, recorded, third
+    assert counts["generate_study"] == 3 * 2 * 2 + 2 * 2 * 2  # third has two shards
+    assert counts["prepare_model"] == 3
+
+
+OTHER_KINDS = ("local_inference", "global_inference", "active_reading", "entigraph")
+
+
+def test_every_protocol_trains_from_recorded_study_data(tmp_path):
+    project = make_project(tmp_path)
+    recorded = yaml.safe_load((project / "tests/data/recorded_study.yaml").read_text())
+    for kinds in recorded["study"].values():
+        for kind in OTHER_KINDS:
+            kinds[kind] = [{"question": f"{kind} {n}", "answer": row} for n, row in enumerate(kinds["paraphrase"])]
+    (project / "data/recorded.yaml").write_text(yaml.safe_dump(recorded))
+    protocols = list(yaml.safe_load((project / "config/config.yaml").read_text())["protocols"])
+    study = {
+        "teachers": {"recorded": {"path": "data/recorded.yaml"}},
+        "budget": {"match": "tokens", "tokens": 300},
+        "grid": {"protocol": protocols, "split": ["events"], "seed": [0]},
+    }
+    (project / "config/small.yaml").write_text(yaml.safe_dump(study))
+    run = snakemake(project, "--until", "compose_training")
+    assert run.returncode == 0, failures(run)
+    for protocol in protocols:
+        (path,) = (project / "results/smoke/compose_training").glob(f"*/protocol={protocol}/*/*/*/sequences.parquet")
+        rows = pq.ParquetFile(path).read().to_pylist()
+        for item in {row["item"] for row in rows}:
+            own = [row["n_loss_tokens"] for row in rows if row["item"] == item]
+            assert abs(sum(own) - 300) <= max(own) / 2 or len(own) == 1
 
 
 def test_a_procedural_split_and_an_audit_run_as_any_other(tmp_path):

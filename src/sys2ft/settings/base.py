@@ -13,9 +13,9 @@ Dtype = Literal["bfloat16", "float32"]
 
 
 class Frozen(BaseModel):
-    """Settings cannot be changed after they are read, and unknown keys are refused."""
+    """Settings cannot be changed after they are read; unknown keys and infinite numbers are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def check_template(template: str, allowed: set[str], required: set[str]) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class RequestCache:
         found = []
         for item, asked in _by_item(requests, lambda request: request.item).items():
             if self._path(item).exists():
-                with closing(self._open(item)) as database:
+                with self._open(item) as database:
                     rows = {row[0]: row[1:] for row in database.execute("SELECT * FROM samples")}
                 pairs = ((request, rows.get(self.key(request))) for request in asked)
                 found += [Sample(request, *row) for request, row in pairs if row is not None]
@@ -64,22 +64,24 @@ class RequestCache:
         """Write samples; when this returns they survive whatever happens to the process."""
         for item, some in _by_item(samples, lambda sample: sample.request.item).items():
             rows = [(self.key(s.request), s.text, s.finish, s.prompt_tokens, s.completion_tokens) for s in some]
-            with closing(self._open(item)) as database, database:
+            with self._open(item) as database:
                 database.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?, ?)", rows)
 
     def _path(self, item: str) -> Path:
         return self.folder / f"{item}.sqlite"
 
-    def _open(self, item: str) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path(item), timeout=60)
+    @contextmanager
+    def _open(self, item: str) -> Iterator[sqlite3.Connection]:
+        """One transaction on an item's file."""
+        path = self._path(item)
         try:
-            database.execute(_TABLE)
+            with closing(sqlite3.connect(path, timeout=60)) as database, database:
+                database.execute(_TABLE)
+                yield database
+        except sqlite3.OperationalError:
+            raise  # a lock, a full disk: nothing that deleting would mend
         except sqlite3.DatabaseError as error:
-            database.close()
-            raise ValueError(
-                f"{self._path(item)}: {error}. To mend: delete it; the requests of its item are made again"
-            ) from None
-        return database
+            raise ValueError(f"{path}: {error}. To mend: delete it; the requests of its item are made again") from None
 
 
 def _by_item(values: Sequence, item_of: Callable[[Any], str]) -> dict[str, list]:

@@ -141,8 +141,8 @@ def _check_kept(item: str, rows: Sequence[Row], completions: Sequence[Row], min_
     named = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     example = next((row["completion"] for row in completions if row["request"] == lost[0]["request"]), "")
     raise TooLittleKept(
-        f"item '{item}': {kept} of {len(rows)} study rows are left ({named}), and at least {min_kept:.0%} and one row "
-        f"are asked for. A completion that was of no use: {example[:300]!r}. Mend the kind's prompts, take a stronger "
+        f"item '{item}': {kept} of {len(rows)} study rows are left ({named}), and one row and {min_kept:.0%} of all "
+        f"are the least. A completion that was of no use: {example[:300]!r}. Mend the kind's prompts, take a stronger "
         "teacher, or lower the kind's min_kept"
     )
 

@@ -73,17 +73,15 @@ class _Asking:
     def lists(self, item: str) -> list[Request]:
         """The calls of the first step.
 
-        The last of a budget may bring more entries than rows are left; its prompt stays, so that a larger budget
+        The last of a budget may bring more entries than rows are left; it stays as it is, so that a larger budget
         repeats it.
         """
         stage, entries = self.stage, self.stage.prompts.entries
         assert entries is not None
-        each = entries.use == "each"
-        calls = -(-stage.rows // stage.per_call) if each else stage.list_calls
-        end = stage.rows if each else calls * stage.per_call
+        calls = -(-stage.rows // stage.per_call) if entries.use == "each" else stage.list_calls
         return [
             self._request(
-                item, "list", call, range(start, min(start + stage.per_call, end)), stage.list_max_new_tokens,
+                item, "list", call, range(start, start + stage.per_call), stage.list_max_new_tokens,
                 entries.prompt, {"number": stage.per_call},
             )
             for call, start in enumerate(range(0, calls * stage.per_call, stage.per_call))
@@ -96,7 +94,7 @@ class _Asking:
         lists = [parse_list(s.text, s.finish, prompts.read, len(s.request.rows)) for s in samples]
         if prompts.use == "each":
             pairs = [zip(s.request.rows, found, strict=False) for s, found in zip(samples, lists, strict=True)]
-            return {row: (entry,) for some in pairs for row, entry in some}
+            return {row: (entry,) for some in pairs for row, entry in some if row < self.stage.rows}
         pool: list[Entry] = [(entry,) for entry in dict.fromkeys(itertools.chain(*lists))]
         if prompts.use == "pairs":
             pool = [(first[0], second[0]) for first, second in itertools.combinations(pool, 2)]

@@ -9,15 +9,16 @@ from sys2ft.settings.prompts import KindPrompts
 Row = Mapping[str, Any]
 
 _PREFACE = re.compile(r"^(sure|certainly|of course|here)\b[^\n]*:\s*(?:\n|$)", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"^\s*\d+[.)](?=\s|$)|(?P<end>[.!?][\"')\]]*)(?=\s|$)", re.MULTILINE)
+_SENTENCE_END = re.compile(r"^\s*\d+[.)](?=\s|$)|(?P<end>[.!?][\"'”’)\]*]*)(?=\s|$)", re.MULTILINE)
 _QUESTION_LINE = re.compile(
     r"^\s*(?:[-*]\s+)?(?:\**\s*(?:question|q)?\s*\d*\s*[.):]\**\s+)?(?P<question>\S.*\?)[\"'*]*\s*$", re.IGNORECASE
 )
 
-_MARKED_LINE = re.compile(r"^\s*(?:[-*•]|\d+\s*[.):])\s+(?P<entry>\S.*?)\s*$")
+_MARKED_LINE = re.compile(r"^\s*\**(?:[-*•]|\d+\s*[.):])\**\s+(?P<entry>\S.*?)\s*$")
 _REFUSAL = re.compile(
-    r"^\W*(?:(?:i am|i['’]m) (?:very |really |so )?(?:sorry|afraid)|sorry|apologies|"
-    r"as an ai\b|as a (?:large )?language model|i (?:can(?:not|['’]t)|am (?:unable|not able)|won['’]t)\b)",
+    r"^[^\w\"“]*(?:(?:i am|i['’]m) (?:(?:very |really |so )?(?:sorry|afraid)|unable|not able)\b|"
+    r"(?:sorry|apologies)\b(?=\W*$|[,.;:!]|\s+(?:(?:but|i)\b|[–—-]))|"
+    r"as an? (?:ai|(?:large )?language model)\b[^.!?\n]*\b(?:i|me|my)\b|i (?:can(?:not|['’]t)|won['’]t)\b)",
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"^\W*(yes|no)\b", re.IGNORECASE)
@@ -68,7 +69,7 @@ def parse_list(completion: str, finish: str, read: str, limit: int) -> list[str]
     """
     if read == "questions":
         return parse_questions(completion, limit)
-    lines = completion.splitlines()[: -1 if finish == "length" else None]
+    lines = completion.splitlines()[: -1 if finish == "length" and not completion.endswith("\n") else None]
     marked = [match["entry"] for line in lines if (match := _MARKED_LINE.match(line))]
     plain = [line.strip() for line in lines if line.strip() and not line.rstrip("* ").endswith(":")]
     entries = [_unquote(entry.replace("**", "").strip().strip("*").strip()) for entry in marked or plain]

@@ -81,8 +81,8 @@ class RecordedEngine:
     def _text(self, request: Request) -> str:
         if request.call == "check":
             return "Yes."
-        if request.call == "write":
-            check_rows(self.recorded, self.path, request.item, self.kind, request.rows.stop)
+        needed = request.rows.stop if request.call == "write" else 1
+        check_rows(self.recorded, self.path, request.item, self.kind, needed)
         chosen = self.recorded.study[request.item][self.kind][request.rows.start : request.rows.stop]
         pairs = [row if isinstance(row, RecordedPair) else RecordedPair(question=row, answer=row) for row in chosen]
         return "\n".join(pair.answer if request.call == "write" else pair.question for pair in pairs)

@@ -80,10 +80,7 @@ class OpenAiEngine:
             )
         except openai.BadRequestError as error:
             if any(sign in str(error) for sign in TOO_LONG):
-                raise ValueError(
-                    f"request '{request.id}' is longer than the teacher's context: shorten the item, lower "
-                    f"max_new_tokens or serve a teacher with a longer one ({error})"
-                ) from error
+                raise _too_long(request, str(error)) from error
             raise EndpointError(self._explain(f"refused the request '{request.id}'", error)) from error
         except openai.OpenAIError as error:
             raise EndpointError(self._explain(f"did not answer the request '{request.id}'", error)) from error
@@ -91,22 +88,35 @@ class OpenAiEngine:
 
     def _explain(self, problem: str, error: Exception) -> str:
         return (
-            f"{self.settings.endpoint} {problem} ({type(error).__name__}: {error}), after up to {RETRIES} retries; look "
-            f"whether the server runs, whether this is its base URL, and whether {self.settings.api_key_env} holds its "
-            "key, then start again: what was finished is kept"
+            f"{self.settings.endpoint} {problem}, after up to {RETRIES} retries ({type(error).__name__}: {error}); "
+            "look whether the server runs, whether this is its base URL, and whether "
+            f"{self.settings.api_key_env} holds its key, then start again: what was finished is kept"
         )
 
 
+def _too_long(request: Request, said: str) -> ValueError:
+    return ValueError(
+        f"request '{request.id}' is longer than the teacher's context: shorten the item, lower max_new_tokens or serve "
+        f"a teacher with a longer one ({said})"
+    )
+
+
 def _sample(request: Request, answer: Any) -> Sample:
-    """What a server's answer says; a text that a filter cut is as little whole as one that the limit cut."""
+    """What a server's answer says; a text that a filter cut is as little whole as one that the limit cut.
+
+    Raises:
+        ValueError: the completion was cut before its limit: servers lower a limit that the context has no room for.
+    """
     choice, usage = answer.choices[0], answer.usage
-    finish = "stop" if choice.finish_reason == "stop" else "length"
+    written = usage and usage.completion_tokens
+    if choice.finish_reason == "length" and written is not None and written < request.max_new_tokens:
+        raise _too_long(request, f"it was cut after {written} of {request.max_new_tokens} new tokens")
     details = usage and usage.prompt_tokens_details
     return Sample(
         request,
         choice.message.content or "",
-        finish,
+        "stop" if choice.finish_reason == "stop" else "length",
         usage and usage.prompt_tokens,
-        usage and usage.completion_tokens,
+        written,
         details and details.cached_tokens,
     )
