@@ -202,3 +202,11 @@ def test_a_model_that_is_not_served_is_named_with_those_that_are(serve):
     settings = serve(lambda _: answer()).settings.model_copy(update={"served_model": "other"})
     with pytest.raises(EndpointError, match=r"does not serve 'other'; set served_model to one of: toy"):
         OpenAiEngine(settings)
+
+
+def test_the_endpoint_may_stand_in_the_environment(serve, monkeypatch):
+    server = serve(lambda _: answer("Said."))
+    monkeypatch.setenv("OPENAI_BASE_URL", server.settings.endpoint)
+    engine = OpenAiEngine(server.settings.model_copy(update={"endpoint": None}))
+    assert [sample.text for sample in complete(engine, REQUESTS[:1])] == ["Said."]
+    assert engine.endpoint == server.settings.endpoint

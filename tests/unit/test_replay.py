@@ -211,7 +211,7 @@ def test_a_column_that_a_data_set_lacks_is_named_with_those_it_has(repository, c
 @pytest.mark.parametrize("changes", [{"split": "validation"}, {"repository": "no/where"}], ids=str)
 def test_a_data_set_that_cannot_be_read_is_bad_input(repository, changes, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(InputError, match="cannot be read .* To mend: correct repository, revision and split"):
+    with pytest.raises(InputError, match=r"cannot be read .* To mend: correct repository, revision and split"):
         prepare_replay(make_stage(**({"repository": repository, "revision": COMMIT} | changes)), GENERAL)
 
 

@@ -79,11 +79,8 @@ def _read_hub(settings: ReplaySettings) -> list[tuple[str, str]]:
     try:
         data = load_dataset(settings.repository, revision=settings.revision, split=settings.split, streaming=True)
     except (OSError, ValueError) as error:
-        where, mend = (
-            settings.repository or "",
-            "correct repository, revision and split, or fetch it where the network is",
-        )
-        raise InputError(where, "", f"cannot be read ({error})", mend) from None
+        mend = "correct repository, revision and split, or fetch it where the network is"
+        raise InputError(settings.repository or "", "", f"cannot be read ({error})", mend) from None
     pairs: list[tuple[str, str]] = []
     for row in data:
         if missing := {settings.question, settings.text, *settings.empty} - set(row):

@@ -31,14 +31,16 @@ class OpenAiEngine:
         self.settings = settings
         # A server of one's own asks for no key; the package does.
         key = os.environ.get(settings.api_key_env) or "none"
+        # Without an endpoint the package takes OPENAI_BASE_URL.
         self.client = openai.OpenAI(base_url=settings.endpoint, api_key=key, max_retries=RETRIES)
+        self.endpoint = str(self.client.base_url).rstrip("/")
         try:
             served = sorted(model.id for model in self.client.models.list())
         except openai.OpenAIError as error:
             raise EndpointError(self._explain("cannot be asked for its models", error)) from error
         if settings.served_model not in served:
             mend = f"set served_model to one of: {', '.join(served)}" if served else "it serves none"
-            raise EndpointError(f"{settings.endpoint} does not serve '{settings.served_model}'; {mend}")
+            raise EndpointError(f"{self.endpoint} does not serve '{settings.served_model}'; {mend}")
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[list[Sample]]:
         """A sample at a time; what is in flight when a request fails is finished and given before the error is.
@@ -88,7 +90,7 @@ class OpenAiEngine:
 
     def _explain(self, problem: str, error: Exception) -> str:
         return (
-            f"{self.settings.endpoint} {problem}, after up to {RETRIES} retries ({type(error).__name__}: {error}); "
+            f"{self.endpoint} {problem}, after up to {RETRIES} retries ({type(error).__name__}: {error}); "
             "look whether the server runs, whether this is its base URL, and whether "
             f"{self.settings.api_key_env} holds its key, then start again: what was finished is kept"
         )
