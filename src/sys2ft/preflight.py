@@ -52,6 +52,9 @@ def check_news(study: Study, file: str | Path) -> dict[str, NewsFile]:
             raise InputError(
                 path, "split", f"is '{news[split].split}', but {file} calls it '{split}'", "give both one name"
             )
+        if len(news[split].items) == 1 and (shadowed := study.needs_other_news()):
+            lacking = f"the split '{split}' has one item, and {shadowed} puts another one before it"
+            raise InputError(path, "items", lacking, "add an item, or take the protocol out of the grid")
         if problem := check_others_exist(split, len(news[split].items), study.scoring):
             raise InputError(path, "items", problem, "add an item, or take those out of the settings of scoring")
     check_unique((study.splits[split].path or file, content) for split, content in news.items())
@@ -82,6 +85,9 @@ def check_teachers(study: Study, news: Mapping[str, NewsFile], file: str | Path)
             problem = f"{teacher.shards} jobs cannot share the {len(news[split].items)} items of '{split}'"
             entry = name if name in study.teachers else "self"
             raise InputError(file, f"teachers.{entry}.shards", problem, "lower it")
+        if study.budget.count_teacher and not (teacher.model or teacher.parameters):
+            mend = "set budget.count_teacher: false, or say how many parameters a served model has"
+            raise InputError(file, "budget.count_teacher", f"what '{name}' costs is unknown", mend)
     for kind in sorted({kind for cell in study.cells() for kind in study.kinds_of(cell.protocol)}):
         if study.filters.check_support and study.kind_prompts[kind].check is None:
             path, mend = study.kinds[kind].prompts, "write the prompt, or set filters.check_support: false"
@@ -116,8 +122,13 @@ def check_texts(study: Study, file: str | Path) -> None:
         if (path := study.replay[name].path) is not None:
             load_replay(path)
     for path in {path for protocol in chosen for path in study.filler_of(protocol)}:
-        if not Path(path).is_file() or not Path(path).read_text(encoding="utf-8").strip():
-            raise InputError(file, "prompts.filler", f"{path} is missing or empty", "write neutral prose into it")
+        try:
+            empty = not Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            empty = True
+        if empty:
+            problem = f"{path} is missing, empty or not UTF-8"
+            raise InputError(file, "prompts.filler", problem, "write neutral prose into it")
 
 
 def check_recorded(study: Study, news: Mapping[str, NewsFile]) -> None:

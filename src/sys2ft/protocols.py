@@ -9,6 +9,7 @@ prefix carries loss or not. A mix takes turns between protocols.
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from sys2ft.chat import Message, cut_tokens, render_training, trained_assistant, user, with_news
@@ -127,13 +128,18 @@ def _teacher_cost(item: str, material: Material) -> float:
 def _mixed(
     item: Row, material: Material, stage: ComposeTrainingStage, tokenizer: Any, seed_parts: Sequence[object]
 ) -> Iterator[dict[str, Any]]:
-    """Sequences without end: the part that is furthest behind its weight is next."""
+    """Sequences without end; at every moment each part has its share of them, to within one sequence.
+
+    Of the parts that are due the one whose time runs out first is next (Tijdeman 1980, chairman assignment).
+    """
     streams = [_repeat(item, part, material, stage.context, tokenizer, seed_parts) for part in stage.parts]
-    weights = [part.weight for part in stage.parts]
+    whole = sum(Fraction(part.weight) for part in stage.parts)
+    shares = [Fraction(part.weight) / whole for part in stage.parts]
+    slack = Fraction(1, max(1, 2 * len(shares) - 2))
     taken = [0] * len(streams)
     while True:
-        due = [weight * (sum(taken) + 1) - count * sum(weights) for weight, count in zip(weights, taken, strict=True)]
-        chosen = due.index(max(due))
+        due = [i for i, share in enumerate(shares) if share * (sum(taken) + 1) - taken[i] >= slack]
+        chosen = min(due, key=lambda i: (taken[i] + 1 - slack) / shares[i]) if len(shares) > 1 else 0
         taken[chosen] += 1
         yield next(streams[chosen])
 
@@ -202,10 +208,10 @@ def build_messages(
     ask = protocol.ask.format(title=title, question=question)
     trained: tuple[tuple[int, int], ...] = ()
     if prefix is not None:
-        ask = with_news(context, *prefix, ask).strip()
-        if protocol.prefix_loss:
-            start = ask.index(prefix[1])
-            trained = ((start, start + len(prefix[1])),)
+        head = context.partition("{news}")[0].format(title=prefix[0])
+        ask = with_news(context, *prefix, ask)
+        start = len(head) - (len(ask) - len(ask.lstrip()))
+        trained = ((start, start + len(prefix[1])),) if protocol.prefix_loss else ()
     return [user(ask, trained), trained_assistant(text)]
 
 

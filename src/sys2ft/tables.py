@@ -123,6 +123,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("teacher_flops", pa.float64(), "About 2 x parameters x both; null where they are unknown."),
     ),
     "replay": _schema(
+        ("replay", pa.string(), "The set's name in the catalogue."),
         ("row", pa.int32(), "Number of the row."),
         ("question", pa.string(), "What is asked."),
         ("text", pa.string(), "What is trained."),

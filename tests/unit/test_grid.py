@@ -216,16 +216,9 @@ def test_a_path_holds_exactly_the_axes_that_its_artefact_depends_on(artefact, ax
     assert set(re.findall(r"\{(\w+)\}", pattern("results", artefact))) == axes
 
 
-WITHOUT_NAME = pytest.mark.xfail(strict=True, reason="the table does not say which set it is")
-
-
 @pytest.mark.parametrize(
     "artefact",
-    [
-        pytest.param(name, marks=WITHOUT_NAME if name == "replay" else ())
-        for name, path in PATTERNS.items()
-        if path.endswith(".parquet")
-    ],
+    [name for name, path in PATTERNS.items() if path.endswith(".parquet")],
 )
 def test_keys_in_the_path_of_a_table_are_columns_of_it(artefact):
     table = artefact.removeprefix("base_").removesuffix("_table")

@@ -54,7 +54,7 @@ def test_the_rows_of_a_file_are_numbered_and_fit_their_table(write):
     assert pairs_of(rows) == PAIRS
     assert [row["row"] for row in rows] == [0, 1]
     assert left_out == 0
-    assert build_table("replay", rows).num_rows == 2
+    assert build_table("replay", rows, {"replay": "general"}).num_rows == 2
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])

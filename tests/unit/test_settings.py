@@ -498,7 +498,6 @@ def test_a_teacher_of_every_engine_is_told_to_its_jobs_as_it_stands(teacher):
     assert study.filter_study_stage("mine", "self_qa").shards == teacher.get("shards", 1)
 
 
-@pytest.mark.xfail(strict=True, reason="the learner's name is put into settings that take no model; the job fails")
 @pytest.mark.parametrize("teacher", [SERVED, {"engine": "recorded", "path": "nowhere.yaml"}])
 @pytest.mark.parametrize("name", ["self", "smollm2-135m"])
 def test_the_learner_is_served_or_recorded_or_that_is_refused(name, teacher):
@@ -592,7 +591,7 @@ def test_sound_prompts_are_read(tmp_path, prompts):
         (CYCLE | {"entries": ENTRIES | {"read": "words"}}, "entries.read", "replace 'words'"),
         (CYCLE | {"entries": ENTRIES | {"use": "once"}}, "entries.use", "replace 'once'"),
         (CYCLE | {"entries": {"prompt": "List {number}.", "read": "lines"}}, "entries.use", "add 'use'"),
-        (CYCLE | {"entries": ENTRIES | {"reed": "lines"}}, "entries.reed", "remove it"),
+        (CYCLE | {"entries": ENTRIES | {"reed": "lines"}}, "entries.reed", "write 'read'"),
         (CYCLE | {"entries": "List {number}."}, "entries", "replace 'List {number}.'"),
         (CYCLE | {"write": "Study it."}, "write", "write it where its text is to stand"),
         (CYCLE | {"write": "Study {entri}."}, "write", "use entry, title"),
@@ -611,7 +610,7 @@ def test_sound_prompts_are_read(tmp_path, prompts):
         (QUESTIONS | {"check": "{answer} {text}"}, "check", "use question, text, title"),
         (PLAIN | {"version": 0}, "version", "replace 0"),
         (PLAIN | {"context": "domain"}, "context", "replace 'domain'"),
-        (PLAIN | {"instruction": "Rewrite."}, "instruction", "remove it"),
+        (PLAIN | {"instruction": "Rewrite."}, "instruction", "use one of: check, context, entries, version, write"),
         ({"write": "Rewrite it."}, "version", "add 'version'"),
         ({"version": 1}, "write", "add 'write'"),
     ],
@@ -826,7 +825,9 @@ def rewritten(tmp_path: Path, kind: str, **prompts: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("base", [WIDE, CHECKED], ids=["unchecked", "checked"])
 @pytest.mark.parametrize(
-    "prompts", [{"write": "Now: {entry}"}, {"version": 2}, {"context": "split"}], ids=["text", "version", "context"]
+    "prompts",
+    [{"write": "Now: {entry}"}, {"version": 2}, {"context": "split", "write": "On {title}: {entry}"}],
+    ids=["text", "version", "context"],
 )
 def test_a_changed_prompt_reaches_the_jobs_of_its_kind(tmp_path, base, prompts):
     config = changed("kinds.self_qa", rewritten(tmp_path, "self_qa", **prompts), base)
@@ -844,6 +845,5 @@ def test_a_file_of_prompts_that_is_moved_reaches_no_job(tmp_path):
     assert differing(changed("kinds.self_qa", rewritten(tmp_path, "self_qa"), WIDE), WIDE) == set()
 
 
-@pytest.mark.xfail(strict=True, reason="the settings of prepare_replay hold it")
 def test_the_licence_of_general_text_reaches_no_job():
     assert differing(changed("replay.general.licence", "MIT", WIDE), WIDE) == set()

@@ -66,6 +66,7 @@ rule prepare_replay:
         """
         python workflow/scripts/prepare_replay.py \
             --settings {params.settings:q} \
+            --name {wildcards.replay:q} \
             --general {input.general:q} \
             --output {output:q} \
             >{log:q} 2>&1

@@ -11,6 +11,7 @@ def main(argv: list[str] | None = None) -> None:
     """Parse the command line and do the work."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", required=True, help="JSON of PrepareReplayStage")
+    parser.add_argument("--name", required=True, help="of the set")
     parser.add_argument("--general", required=True, type=Path, help="YAML of general questions")
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
 
     stage = PrepareReplayStage.model_validate_json(args.settings)
     rows, left_out = prepare_replay(stage, [asked(question) for question in load_general(args.general).questions])
-    write_table(build_table("replay", rows), args.output, stage.model_dump(mode="json"))
+    write_table(build_table("replay", rows, {"replay": args.name}), args.output, stage.model_dump(mode="json"))
     print(f"{len(rows)} rows; {left_out} left out, as they overlap a general question")
 
 

@@ -125,12 +125,12 @@ class ProtocolSettings(Frozen):
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "ProtocolSettings":
-        if self.prefix_loss and self.prefix == "none":
-            raise ValueError("prefix_loss without a prefix; set prefix: own_news or remove prefix_loss")
         if sum(given is not None for given in (self.study, self.replay, self.mix)) > 1:
             raise ValueError("study, replay and mix exclude each other; give one of them")
-        if self.mix is not None and (self.ask or self.prefix != "none"):
+        if self.mix is not None and (self.ask or self.prefix != "none" or self.prefix_loss):
             raise ValueError("a mix takes ask and prefix from its protocols; remove them here")
+        if self.prefix_loss and self.prefix == "none":
+            raise ValueError("prefix_loss without a prefix; set prefix: own_news or remove prefix_loss")
         if self.mix is None and not self.ask:
             raise ValueError("ask is missing; write what the user asks")
         if self.replay is not None and (self.prefix != "none" or self.ask != "{question}"):

@@ -35,7 +35,8 @@ class KindPrompts(Frozen):
     """The news before the prompt: the item alone, or the whole split with the item named."""
     entries: EntriesPrompt | None = None
     write: str
-    """Its completion is a study row: {title}; {entry} after entries, {first} and {second} after pairs."""
+    """Its completion is a study row: {title}, needed where the split is the context; {entry} after entries, {first} and
+    {second} after pairs."""
     check: str | None = None
     """Asks the teacher whether the news supports a row, to be answered yes or no: {text}, {question}, {title}."""
 
@@ -49,7 +50,8 @@ class KindPrompts(Frozen):
     def _write(cls, text: str, info: ValidationInfo) -> str:
         entries = info.data.get("entries")
         given = {"first", "second"} if entries and entries.use == "pairs" else {"entry"} if entries else set()
-        return check_template(text, {"title"} | given, given)
+        named = {"title"} if info.data.get("context") == "split" else set()
+        return check_template(text, {"title"} | given, given | named)
 
     @field_validator("check")
     @classmethod
@@ -68,4 +70,5 @@ def load_prompts(path: str | Path) -> KindPrompts:
     try:
         return KindPrompts.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise explain_validation(path, error) from None
+        keys = {"": list(KindPrompts.model_fields), "entries": list(EntriesPrompt.model_fields)}
+        raise explain_validation(path, error, known_keys=keys) from None

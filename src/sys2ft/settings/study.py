@@ -43,6 +43,7 @@ from sys2ft.settings.stages import (
     ValidateNewsStage,
 )
 
+RUNNING = ("transformers", "vllm")  # the engines that run a model of the catalogue
 Check = Callable[[str, str, list[str], str], None]
 
 
@@ -90,6 +91,11 @@ class Study(Frozen):
         """The sets of general text that a protocol trains, each once."""
         return tuple(dict.fromkeys(part.protocol.replay for part in self.parts(protocol) if part.protocol.replay))
 
+    def needs_other_news(self) -> str | None:
+        """A protocol of the grid that puts another item before the sequence; None where there is none."""
+        parts = (part for cell in self.cells() for part in self.parts(cell.protocol))
+        return next((part.name for part in parts if part.protocol.prefix == "other_news"), None)
+
     def filler_of(self, protocol: str) -> list[str]:
         """The file of prose that stands in place of news, where a protocol has it."""
         return [self.prompts.filler] if any(p.protocol.prefix == "filler" for p in self.parts(protocol)) else []
@@ -110,7 +116,8 @@ class Study(Frozen):
     def teacher(self, name: str) -> TeacherSettings:
         """The settings of a teacher of the grid; a model's name without an entry teaches as `self` does."""
         settings = self.teachers.get(name) or self.teachers["self"]
-        return settings.model_copy(update={"model": name if name in self.models else settings.model})
+        runs_it = settings.engine in RUNNING and name in self.models
+        return settings.model_copy(update={"model": name}) if runs_it else settings
 
     # What one job is told, by stage.
     def prepare_model_stage(self, model: str) -> PrepareModelStage:
@@ -126,7 +133,8 @@ class Study(Frozen):
     def prepare_replay_stage(self, replay: str) -> PrepareReplayStage:
         """Settings of `prepare_replay`."""
         leaks = {"leak_words": self.filters.leak_words, "leak_overlap": self.filters.leak_overlap}
-        return PrepareReplayStage(replay=self.replay[replay], **leaks)
+        settings = self.replay[replay].model_copy(update={"licence": ""})
+        return PrepareReplayStage(replay=settings, **leaks)
 
     def _prompts(self, kind: str) -> KindPrompts:
         """The prompts that are used: an unasked check makes nothing stale."""
@@ -245,8 +253,14 @@ def _check_names(study: Study, file: str | Path) -> None:
     for name, teacher in study.teachers.items():
         if teacher.model is not None:
             check(f"teachers.{name}.model", teacher.model, list(study.models), "model")
-        elif name != "self" and name not in study.models and teacher.engine in ("transformers", "vllm"):
+        elif name != "self" and name not in study.models and teacher.engine in RUNNING:
             raise InputError(file, f"teachers.{name}.model", "missing", "name the model that writes")
+        if teacher.model not in (None, name) and name in study.models:
+            mend = "remove model, or give the teacher a name of its own"
+            raise InputError(file, f"teachers.{name}.model", f"'{name}' is a model and teaches itself", mend)
+        if name == "self" and (teacher.engine not in RUNNING or teacher.model):
+            mend = f"write engine: {' or '.join(RUNNING)} and no model, or give the teacher another name"
+            raise InputError(file, "teachers.self", "is the learner, which must run", mend)
     if "self" not in study.teachers:
         raise InputError(file, "teachers.self", "missing", "add `self: {engine: transformers}`")
     for reserved in ({NONE, "self"} & set(study.models)) | ({NONE} & set(study.teachers)):
