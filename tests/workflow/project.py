@@ -24,12 +24,14 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
-def snakemake(project: Path, *arguments: str, configs=("config/smoke.yaml", "config/small.yaml")):
+def snakemake(
+    project: Path, *arguments: str, configs=("config/smoke.yaml", "config/small.yaml"), **environment: str
+) -> subprocess.CompletedProcess:
+    """Run Snakemake in a project; `environment` holds variables that it is given beside its own."""
     command = [*SNAKEMAKE, *arguments, *(["--configfile", *configs] if configs else [])]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        command, cwd=project, capture_output=True, text=True, timeout=900, check=False, env=os.environ | {"PATH": path}
-    )
+    variables = os.environ | {"PATH": path} | environment
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=900, check=False, env=variables)
 
 
 def failures(run) -> str:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tests.engines.test_serving import ToyServer, answer
 from tests.workflow.project import ROOT, failures, make_project, snakemake
 
 # vLLM's CPU kernels know heads of 32 and more.
@@ -107,3 +108,35 @@ def test_vllm_teaches_through_the_workflow(project):
     assert len({row["completion"] for row in rows}) > 60
     log = next((project / "results/smoke/logs").rglob("generate_study/**/*.log")).read_text()
     assert "of the prompt tokens came from the prefix cache" in log
+
+
+def test_a_served_model_teaches_through_the_workflow_and_checks_what_it_wrote(project):
+    def reply(number: int) -> tuple[int, dict]:
+        asked = server.asked[number]["messages"][0]["content"]
+        text = f"Text {number} of the ferry."
+        if "yes or no" in asked:
+            text = "No." if "Text 3" in asked else "Yes."
+        return answer(text, prompt_tokens=9, completion_tokens=4, total_tokens=13)
+
+    server = ToyServer(reply)
+    try:
+        served = {"engine": "openai", "served_model": "toy", "revision": "1", "parameters": 1000, "batch_size": 1}
+        study = {
+            "teachers": {"served": served},
+            "filters": {"check_support": True, "near_duplicate": 1.0},
+            "budget": {"study_rows": 4, "match": "flops", "flops": 1e9, "count_teacher": True},
+            "grid": {"teacher": ["served"], "protocol": ["paraphrase"], "split": ["events"], "seed": [0]},
+        }
+        (project / "config/small.yaml").write_text(yaml.safe_dump(study))
+        run = snakemake(project, OPENAI_BASE_URL=server.settings.endpoint)
+        assert run.returncode == 0, failures(run)
+    finally:
+        server.shutdown()
+        server.server_close()
+    counts = pq.ParquetFile(project / "results/smoke/tables/study_counts.parquet").read().to_pylist()
+    assert [(row["kept"], row["unsupported"], row["teacher_flops"]) for row in counts] == [
+        (3, 1, 8 * 2.0 * 1000 * 13), (4, 0, 8 * 2.0 * 1000 * 13),
+    ]  # fmt: skip
+    (cell,) = pq.ParquetFile(project / "results/smoke/tables/cells.parquet").read().to_pylist()
+    assert cell["teacher_flops"] == 2 * 8 * 2.0 * 1000 * 13
+    assert cell["total_flops"] == pytest.approx(2e9, rel=0.05)
