@@ -1,10 +1,16 @@
 """How the engine that runs a model draws tokens; what every engine keeps to is said in `tests/engines`."""
 
+import json
+import shutil
+
 import pytest
 import torch
 
+from sys2ft.chat import user
 from sys2ft.settings.catalogue import TeacherSettings
+from sys2ft.study.engines import open_engine
 from sys2ft.study.engines.running import SeededSampling
+from sys2ft.study.requests import Request, complete
 
 
 def test_sampling_follows_the_distribution_and_top_p():
@@ -14,3 +20,14 @@ def test_sampling_follows_the_distribution_and_top_p():
     shares = drawn.bincount(minlength=4) / 4000
     assert shares[3] == 0  # outside of the nucleus
     assert shares[:3].tolist() == pytest.approx([0.526, 0.316, 0.158], abs=0.03)
+
+
+def test_sampling_that_a_model_ships_with_changes_nothing(llama, tmp_path):
+    shutil.copytree(llama.parent / "weights", tmp_path / "weights")
+    (tmp_path / "model.json").write_text(llama.read_text())
+    path = tmp_path / "weights/generation_config.json"
+    shipped = json.loads(path.read_text()) | {"repetition_penalty": 9.0, "do_sample": True, "temperature": 0.1}
+    path.write_text(json.dumps(shipped))
+    requests = [Request("item", "write", n, range(n, n + 1), (user("Say it."),), 24, n) for n in range(3)]
+    plain, other = (open_engine(TeacherSettings(), source, "") for source in (llama, tmp_path / "model.json"))
+    assert [s.text for s in complete(plain, requests)] == [s.text for s in complete(other, requests)]

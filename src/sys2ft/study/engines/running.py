@@ -50,6 +50,8 @@ class TransformersEngine:
     """
 
     def __init__(self, settings: TeacherSettings, source: str | Path):
+        from transformers import GenerationConfig
+
         from sys2ft.models import load_model, load_tokenizer
 
         self.settings = settings
@@ -58,6 +60,10 @@ class TransformersEngine:
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.stops = stop_tokens(self.model.generation_config, self.tokenizer)
+        # A model may ship sampling of its own, such as a repetition penalty; what counts is the request's.
+        self.model.generation_config = GenerationConfig(
+            do_sample=False, eos_token_id=self.stops, pad_token_id=self.tokenizer.pad_token_id
+        )
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[list[Sample]]:
         """A batch at a time.
@@ -91,10 +97,7 @@ class TransformersEngine:
             output = self.model.generate(
                 **padded,
                 max_new_tokens=max(request.max_new_tokens for request in requests),
-                do_sample=False,
                 logits_processor=LogitsProcessorList([sampling]),
-                eos_token_id=self.stops,
-                pad_token_id=self.tokenizer.pad_token_id,
             )
         written = output[:, padded["input_ids"].shape[1] :].tolist()
         samples = []
