@@ -45,8 +45,14 @@ def ask(question: str, *options: str, item: str = "ferry", name: str = "q1") -> 
 
 def make_stage(rows: int, prompts: KindPrompts = TEXT, min_kept: float = 0.0, **filters: Any) -> FilterStudyStage:
     return FilterStudyStage(
-        prompts=prompts, per_call=1, rows=rows, shards=1, min_kept=min_kept, filters=FilterSettings(**filters)
-    )  # fmt: skip
+        prompts=prompts,
+        per_call=1,
+        rows=rows,
+        shards=1,
+        min_kept=min_kept,
+        filters=FilterSettings(**filters),
+        leak_options=True,
+    )
 
 
 def completion(call: str, number: int, text: str, item: str = "ferry", **changes: Any) -> dict[str, Any]:
@@ -420,3 +426,11 @@ def test_just_enough_is_enough(kept, floor, enough):
 def test_an_item_of_which_nothing_was_kept_fails_even_where_nothing_is_asked_for(texts):
     with pytest.raises(TooLittleKept, match="0 of 3"):
         filter_study(ITEMS[:1], [ask(QUESTION)], write(texts), make_stage(3, min_kept=0))
+
+
+@pytest.mark.parametrize(("looked_at", "status"), [(True, "leaked"), (False, "kept")])
+def test_an_option_that_is_to_be_inferred_gives_nothing_away(looked_at, status):
+    texts = ["It follows that the vutvum is less bright than the plilgum.", "Something else altogether."]
+    questions = [ask("How bright is it?", "The vutvum is less bright than the plilgum")]
+    stage = make_stage(2).model_copy(update={"leak_options": looked_at})
+    assert filter_study(ITEMS[:1], questions, write(texts), stage)[0]["status"] == status

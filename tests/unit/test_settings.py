@@ -82,7 +82,7 @@ def stages(study: Study) -> dict[tuple, dict[str, Any]]:
         for kind in study.kinds_of(cell.protocol):
             teacher = cell.resolved_teacher()
             told["generate_study", teacher, kind] = study.generate_study_stage(teacher, kind)
-            told["filter_study", teacher, kind] = study.filter_study_stage(teacher, kind)
+            told["filter_study", teacher, kind] = study.filter_study_stage(teacher, kind, cell.split)
     return {key: stage.model_dump(mode="json") for key, stage in told.items()}
 
 
@@ -495,7 +495,7 @@ def test_a_teacher_of_every_engine_is_told_to_its_jobs_as_it_stands(teacher):
     assert stage.teacher == TeacherSettings.model_validate(teacher)
     assert type(stage).model_validate_json(stage.model_dump_json()) == stage
     assert study.shards("mine") == list(range(teacher.get("shards", 1)))
-    assert study.filter_study_stage("mine", "self_qa").shards == teacher.get("shards", 1)
+    assert study.filter_study_stage("mine", "self_qa", "events").shards == teacher.get("shards", 1)
 
 
 @pytest.mark.parametrize("teacher", [SERVED, {"engine": "recorded", "path": "nowhere.yaml"}])
@@ -847,3 +847,17 @@ def test_a_file_of_prompts_that_is_moved_reaches_no_job(tmp_path):
 
 def test_the_licence_of_general_text_reaches_no_job():
     assert differing(changed("replay.general.licence", "MIT", WIDE), WIDE) == set()
+
+
+@pytest.mark.parametrize(
+    ("split", "looked_at"),
+    [
+        ({"path": "data/new_news/events.yaml"}, True),
+        ({"path": "data/new_news/events.yaml", "leak_options": False}, False),
+        ({"generator": "nonsense_reversals"}, False),
+        ({"generator": "nonsense_reversals", "leak_options": True}, True),
+    ],
+)
+def test_options_give_a_question_away_unless_they_are_what_is_to_be_inferred(split, looked_at):
+    study = load_study(changed("splits.mine", split))
+    assert study.filter_study_stage("smollm2-135m", "self_qa", "mine").leak_options is looked_at

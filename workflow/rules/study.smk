@@ -132,7 +132,7 @@ rule filter_study:
     conda:
         "../../envs/workflow.yaml"
     params:
-        settings=told(STUDY.filter_study_stage, "teacher", "kind"),
+        settings=told(STUDY.filter_study_stage, "teacher", "kind", "split"),
         axes=axes("teacher", "kind", "split", "seed"),
         version=VERSIONS["filter_study"],
     shell:

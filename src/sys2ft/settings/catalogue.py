@@ -239,6 +239,9 @@ class SplitSettings(Frozen):
     """People, facts, syllogisms or categories of the generator; null: as many as in the paper."""
     modes: tuple[Mode, ...] | None = Field(None, min_length=1)
     """How its questions are put; null: cloze for a generator, as in the paper, and the modes of scoring for a file."""
+    leak_options: bool | None = None
+    """Whether a study row that holds an option, word for word, gives a question away; null: not for a generator, whose
+    options are what a teacher is to infer (the reversal of a comparison)."""
 
     @model_validator(mode="after")
     def _file_or_generator(self) -> "SplitSettings":

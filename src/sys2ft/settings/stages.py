@@ -69,6 +69,7 @@ class FilterStudyStage(Frozen):
     """Tables of completions that the rows are read from."""
     min_kept: float
     filters: FilterSettings
+    leak_options: bool
 
 
 class Part(Frozen):

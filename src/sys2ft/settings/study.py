@@ -152,13 +152,16 @@ class Study(Frozen):
             **limits,
         )
 
-    def filter_study_stage(self, teacher: str, kind: str) -> FilterStudyStage:
+    def filter_study_stage(self, teacher: str, kind: str, split: str) -> FilterStudyStage:
         """Settings of `filter_study`."""
+        settings = self.splits[split]
+        chosen = settings.leak_options
         return FilterStudyStage(
             prompts=self._prompts(kind),
             rows=self.budget.study_rows,
             shards=self.teacher(teacher).shards,
             filters=self.filters,
+            leak_options=settings.generator is None if chosen is None else chosen,
             **self.kinds[kind].model_dump(include={"per_call", "min_kept"}),
         )
 

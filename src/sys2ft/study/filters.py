@@ -41,7 +41,8 @@ def filter_study(
     """
     names = [item["item"] for item in items]
     rows = read_study(names, completions, stage.prompts, stage.rows, stage.per_call)
-    leaks = LeakFinder(questions, {item["item"]: item["text"] for item in items}, stage.filters.leak_words)
+    news = {item["item"]: item["text"] for item in items}
+    leaks = LeakFinder(questions, news, stage.filters.leak_words, stage.leak_options)
     for row in rows:
         row["overlap"], row["overlap_question"] = leaks.largest_overlap(_whole_text(row))
         if row["status"] == "kept" and len(words_of(row["text"])) > stage.filters.max_words:
@@ -70,15 +71,16 @@ class LeakFinder:
         questions: rows of the table `questions`, or general questions.
         news: item id to text; general questions have none.
         words: in a run; a shorter question is one run, a shorter option is not looked at.
+        options: whether options are looked at.
     """
 
-    def __init__(self, questions: Sequence[Row], news: Mapping[str, str], words: int):
+    def __init__(self, questions: Sequence[Row], news: Mapping[str, str], words: int, options: bool = True):
         self.where: dict[Run, list[int]] = {}
         self.sizes: list[int] = []
         self.question_ids: list[str] = []
         for question in questions:
-            texts = [question["question"], *(o for o in question["options"] if len(words_of(o)) >= words)]
-            for text in texts:
+            long = [option for option in question["options"] if options and len(words_of(option)) >= words]
+            for text in (question["question"], *long):
                 length = min(words, len(words_of(text)))
                 runs = set(word_runs(text, length)) - set(word_runs(news.get(question.get("item", ""), ""), length))
                 if runs:
