@@ -21,6 +21,7 @@ from sys2ft.chat import Message, user
 from sys2ft.settings.catalogue import TeacherSettings
 from sys2ft.settings.prompts import EntriesPrompt, KindPrompts
 from sys2ft.settings.stages import GenerateStudyStage
+from sys2ft.study import cache
 from sys2ft.study.cache import CachedEngine, RequestCache
 from sys2ft.study.engines.recorded import RecordedEngine
 from sys2ft.study.generate import write_completions
@@ -284,7 +285,8 @@ def row_request(row: dict[str, Any]) -> Request:
     return Request(item, call, number, range(1), messages, row["max_new_tokens"], row["request_seed"])
 
 
-def test_a_call_that_was_given_up_keeps_what_it_gave(tmp_path):
+def test_a_call_that_was_given_up_keeps_what_it_gave(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "KEEP_SECONDS", 0.0)
     requests = [make_request(number) for number in range(6)]
     samples = CachedEngine(ToyTeacher(2).open, RequestCache(tmp_path, IDENTITY))(requests)
     given = [*next(samples), *next(samples)]
@@ -299,6 +301,7 @@ SLOW_JOB = """
 import json, sys, time
 from pathlib import Path
 from sys2ft.chat import user
+from sys2ft.study import cache
 from sys2ft.study.cache import CachedEngine, RequestCache
 from sys2ft.study.requests import Request, Sample
 

@@ -1,13 +1,14 @@
 """Requests that were answered before are not made again.
 
-Samples are kept in SQLite, one file an item, as soon as they are finished: a job that is killed at any moment goes on
-where it stopped. The key of a sample is the content of its request and of what answers it, so that a changed item,
+Samples are kept in SQLite, one file an item, a second after they are finished at the latest: a job that is killed at any
+moment goes on where it stopped. The key of a sample is the content of its request and of what answers it, so that a changed item,
 prompt, teacher or sampling is another key, and a larger budget finds the samples of a smaller one.
 """
 
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 from sys2ft.progress import progress_bar
 from sys2ft.study.requests import Engine, Request, Sample
 
+KEEP_SECONDS = 1.0
+"""Samples are written together that were finished within this time: a fast engine must not wait for the disk."""
 _TABLE = """CREATE TABLE IF NOT EXISTS samples (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER
 ) WITHOUT ROWID"""
@@ -115,11 +118,20 @@ class CachedEngine:
         self.engine = self.engine or self.open_engine()
         with progress_bar(len(requests), "requests", requests[0].call) as bar:
             bar.update(len(found))
-            for group in self.engine(missing):
-                self.cache.keep(group)
-                self._count(group)
-                bar.update(len(group))
-                yield group
+            waiting: list[Sample] = []
+            written = time.monotonic()
+            try:
+                for group in self.engine(missing):
+                    waiting += group
+                    self._count(group)
+                    bar.update(len(group))
+                    if time.monotonic() - written >= KEEP_SECONDS:
+                        self.cache.keep(waiting)
+                        yield waiting
+                        waiting, written = [], time.monotonic()
+            finally:  # an error, or a caller that stops, loses nothing
+                self.cache.keep(waiting)
+            yield waiting
 
     def _count(self, samples: Sequence[Sample]) -> None:
         self.made += len(samples)
