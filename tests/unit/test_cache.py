@@ -301,7 +301,6 @@ SLOW_JOB = """
 import json, sys, time
 from pathlib import Path
 from sys2ft.chat import user
-from sys2ft.study import cache
 from sys2ft.study.cache import CachedEngine, RequestCache
 from sys2ft.study.requests import Request, Sample
 
