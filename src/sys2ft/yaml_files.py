@@ -2,11 +2,14 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
-from sys2ft.errors import InputError
+from sys2ft.errors import InputError, explain_validation
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -45,3 +48,20 @@ def read_yaml(path: str | Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InputError(path, where, f"is not YAML ({getattr(error, 'problem', error)})", "correct it there") from None
+
+
+def load_yaml(path: str | Path, model: type[Model], **parts: type[BaseModel]) -> Model:
+    """Read a file that holds one `model`.
+
+    Args:
+        parts: models of its fields, by name, so that a misspelt key in them is told the closest one.
+
+    Raises:
+        InputError: it is missing, is not YAML, or has another shape; names the field.
+    """
+    data = read_yaml(path)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        known = {name: list(part.model_fields) for name, part in parts.items()}
+        raise explain_validation(path, error, known_keys={"": list(model.model_fields)} | known) from None

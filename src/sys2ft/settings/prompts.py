@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from sys2ft.errors import explain_validation
 from sys2ft.settings.base import Frozen, check_template
-from sys2ft.yaml_files import read_yaml
+from sys2ft.yaml_files import load_yaml
 
 
 class EntriesPrompt(Frozen):
@@ -67,8 +66,4 @@ def load_prompts(path: str | Path) -> KindPrompts:
     Raises:
         InputError: it is missing, is not YAML, or lacks a prompt or a placeholder; names the field.
     """
-    try:
-        return KindPrompts.model_validate(read_yaml(path))
-    except ValidationError as error:
-        keys = {"": list(KindPrompts.model_fields), "entries": list(EntriesPrompt.model_fields)}
-        raise explain_validation(path, error, known_keys=keys) from None
+    return load_yaml(path, KindPrompts, entries=EntriesPrompt)

@@ -1,8 +1,8 @@
 """Requests that were answered before are not made again.
 
-Samples are kept in SQLite, one file an item, a second after they are finished at the latest: a job that is killed at any
-moment goes on where it stopped. The key of a sample is the content of its request and of what answers it, so that a changed item,
-prompt, teacher or sampling is another key, and a larger budget finds the samples of a smaller one.
+Samples are kept in SQLite, one file an item, a second after they are finished at the latest: a job that is killed at
+any moment goes on where it stopped. The key of a sample is the content of its request and of what answers it, so that a
+changed item, prompt, teacher or sampling is another key, and a larger budget finds the samples of a smaller one.
 """
 
 import hashlib

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from sys2ft.errors import InputError, explain_validation
+from sys2ft.errors import InputError
 from sys2ft.settings.base import Frozen, Text
 from sys2ft.settings.catalogue import ReplaySettings
 from sys2ft.settings.stages import PrepareReplayStage
-from sys2ft.yaml_files import read_yaml
+from sys2ft.yaml_files import load_yaml
 
 
 class ReplayRow(Frozen):
@@ -40,10 +40,7 @@ def load_replay(path: str | Path) -> ReplayFile:
     Raises:
         InputError: it is missing, is not YAML, or has another shape; names the field.
     """
-    try:
-        return ReplayFile.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise explain_validation(path, error, known_keys={"": list(ReplayFile.model_fields)}) from None
+    return load_yaml(path, ReplayFile)
 
 
 def prepare_replay(stage: PrepareReplayStage, general: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], int]:

@@ -12,12 +12,10 @@ It answers requests as a model would, so that recorded and generated study data 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from sys2ft.errors import InputError, explain_validation
+from sys2ft.errors import InputError
 from sys2ft.settings.base import Frozen, Name, Text
 from sys2ft.study.requests import Request, Sample
-from sys2ft.yaml_files import read_yaml
+from sys2ft.yaml_files import load_yaml
 
 
 class RecordedPair(Frozen):
@@ -39,10 +37,7 @@ def load_recorded(path: str | Path) -> RecordedStudy:
     Raises:
         InputError: it is missing, is not YAML, or has another shape; names the field.
     """
-    try:
-        return RecordedStudy.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise explain_validation(path, error) from None
+    return load_yaml(path, RecordedStudy)
 
 
 def recorded_texts(recorded: RecordedStudy) -> list[str]:
