@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 GENERATE := .venv-generate
-# vLLM for CUDA where there is an NVIDIA GPU.
+# vLLM for CUDA where there is an NVIDIA GPU. On a cluster's login node without one: make generate BUILD=generate
 BUILD := $(if $(shell command -v nvidia-smi),generate,generate-cpu)
 LOCKS := envs/workflow.lock envs/train.lock envs/dev.lock
 COMPILE := pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options \
@@ -28,12 +28,12 @@ $(VENV)/ready: $(LOCKS) envs/models.lock pyproject.toml
 	pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-generate: $(GENERATE)/ready  ## set up vLLM, which pins its own torch, in an environment of its own
+generate: $(GENERATE)/ready-$(BUILD)  ## set up vLLM, which pins its own torch, in an environment of its own
 
 # Nothing is resolved anew (--no-deps): the lock leaves out what vLLM names and does not use.
-$(GENERATE)/ready: PIP = $(GENERATE)/bin/pip install --quiet
-$(GENERATE)/ready: envs/$(BUILD).lock envs/generate-cpu.lock pyproject.toml
-	rm -f $@
+$(GENERATE)/ready-$(BUILD): PIP = $(GENERATE)/bin/pip install --quiet
+$(GENERATE)/ready-$(BUILD): envs/$(BUILD).lock envs/generate-cpu.lock pyproject.toml
+	rm -f $(GENERATE)/ready-*
 	test -x $(GENERATE)/bin/python || $(PYTHON) -m venv $(GENERATE)
 	$(PIP) "$$(grep '^torch==' $<)" 2>&1 | tee $(GENERATE)/errors
 	$(PIP) --no-deps --requirement $< 2>&1 | tee $(GENERATE)/errors
@@ -70,7 +70,7 @@ lock: setup  ## resolve the environments anew
 	$(COMPILE) --output-file=envs/workflow.lock envs/workflow.in
 	$(COMPILE) --constraint=envs/workflow.lock --output-file=envs/train.lock envs/train.in
 	$(COMPILE) --constraint=envs/workflow.lock --constraint=envs/train.lock --output-file=envs/dev.lock envs/dev.in
-	$(COMPILE) --output-file=envs/generate.lock envs/generate.in
+	PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= $(COMPILE) --output-file=envs/generate.lock envs/generate.in  # not from wheels for CPUs
 	$(COMPILE) --output-file=envs/generate-cpu.lock envs/generate-cpu.in
 	sed -i 's/+cpu$$//' envs/*.lock
 	# Not used, and their CPU builds do not load beside this torch.

@@ -169,14 +169,15 @@ def describe_teacher(settings: TeacherSettings, source: Path | None) -> tuple[st
         source: the `model.json` of a prepared model, or a file of recorded study data; None for a served model.
 
     Returns:
-        A revision: a commit, a digest, or what the user says is served; and the parameters, None where unknown.
+        A revision: a commit or digest and the precision, or what the user says is served; and the parameters, None
+        where unknown.
     """
     if source is None:
-        return settings.revision or "", settings.parameters
+        return f"{settings.served_model}@{settings.revision}", settings.parameters
     if settings.engine == "recorded":
         return file_sha256(source), None
     manifest = load_manifest(source)
-    return manifest["revision"], manifest["parameters"]
+    return f"{manifest['revision']} {manifest['dtype']}", manifest["parameters"]
 
 
 def find_weights(manifest_path: str | Path) -> tuple[dict[str, Any], str, dict[str, str]]:

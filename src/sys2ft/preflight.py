@@ -1,6 +1,7 @@
 """Everything that can be checked before the first job starts, in one place."""
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from sys2ft.evaluation.questions import check_others_exist
 from sys2ft.grid import NONE
 from sys2ft.models import check_source
 from sys2ft.news.items import NewsFile, check_unique, load_general, open_split
-from sys2ft.paths import artefact_path
+from sys2ft.paths import artefact_path, study_path
 from sys2ft.settings.study import Study, load_study
 from sys2ft.study.engines.recorded import check_rows, load_recorded
 from sys2ft.study.replay import load_replay
@@ -94,21 +95,33 @@ def check_teachers(study: Study, news: Mapping[str, NewsFile], file: str | Path)
             raise InputError(path, "check", "missing, and filters.check_support asks for it", mend)
 
 
-def check_environment(study: Study, file: str | Path) -> None:
-    """Check that vLLM is installed where a teacher asks for it: in its own environment, or here.
+def check_environment(study: Study, file: str | Path, environments: bool = False) -> None:
+    """Check what the teachers that are still to write need here: vLLM in its own environment, or an endpoint.
 
     Apart from the other checks, as a study can be planned where it cannot run.
 
     Raises:
-        InputError: it is not.
+        InputError: it is not there.
     """
-    if Path(".venv-generate/bin/vllm").exists() or importlib.util.find_spec("vllm") is not None:
-        return
-    for name in sorted({cell.resolved_teacher() for cell in study.cells() if cell.teacher != NONE}):
-        if study.teacher(name).engine == "vllm":
+    has_vllm = Path(".venv-generate/bin/vllm").exists() or importlib.util.find_spec("vllm") is not None
+    for name in sorted(unwritten(study)):
+        teacher, entry = study.teacher(name), name if name in study.teachers else "self"
+        if teacher.engine == "vllm" and not (has_vllm or environments):
             mend = "run `make generate`, or let Snakemake make it: --software-deployment-method conda"
-            entry = name if name in study.teachers else "self"
             raise InputError(file, f"teachers.{entry}.engine", "the environment of vLLM is not there", mend)
+        if teacher.engine == "openai" and not (teacher.endpoint or os.environ.get("OPENAI_BASE_URL")):
+            raise InputError(file, f"teachers.{entry}.endpoint", "missing", "give it, or set OPENAI_BASE_URL")
+
+
+def unwritten(study: Study) -> set[str]:
+    """The teachers whose study data are not all there."""
+    return {
+        cell.resolved_teacher()
+        for cell in study.cells()
+        for kind in study.kinds_of(cell.protocol)
+        for shard in study.shards(cell.resolved_teacher())
+        if not Path(study_path(study.results, "completions", cell, kind, shard=shard)).exists()
+    }
 
 
 def check_texts(study: Study, file: str | Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sys2ft.chat import user
+from sys2ft.models import describe_teacher
 from sys2ft.settings.catalogue import TeacherSettings
 from sys2ft.study.engines import open_engine
 from sys2ft.study.engines.running import SeededSampling
@@ -31,3 +32,17 @@ def test_sampling_that_a_model_ships_with_changes_nothing(llama, tmp_path):
     requests = [Request("item", "write", n, range(n, n + 1), (user("Say it."),), 24, n) for n in range(3)]
     plain, other = (open_engine(TeacherSettings(), source, "") for source in (llama, tmp_path / "model.json"))
     assert [s.text for s in complete(plain, requests)] == [s.text for s in complete(other, requests)]
+
+
+def test_without_top_k_all_tokens_may_be_drawn():
+    logits = torch.zeros(3000, 5)
+    drawn = SeededSampling(TeacherSettings(top_k=None, top_p=1.0), range(3000))(torch.empty(0), logits).argmax(-1)
+    assert drawn.bincount(minlength=5).min() > 500
+
+
+def test_what_writes_is_known_by_its_weights_and_their_precision(llama, tmp_path):
+    served = {"engine": "openai", "served_model": "one", "revision": "1"}
+    models = ({**served, "served_model": name} for name in ("one", "two"))
+    assert len({describe_teacher(TeacherSettings(**model), None) for model in models}) == 2
+    (tmp_path / "model.json").write_text(llama.read_text().replace('"float32"', '"bfloat16"'))
+    assert describe_teacher(TeacherSettings(), llama) != describe_teacher(TeacherSettings(), tmp_path / "model.json")

@@ -436,3 +436,18 @@ def test_every_row_asked_for_is_there_once_and_the_first_do_not_depend_on_how_ma
     assert [row["row"] for row in whole] == list(range(6))
     assert some == whole[:rows]
     assert {row["row"] for row in whole if row["status"] == "unparsed"} == set(range(6)) - set(verdicts)
+
+
+def test_thoughts_before_an_answer_are_cut():
+    assert parse_text("<think>\nWhat now?\n</think>\n\nThe ferry calls.", "stop") == ("The ferry calls.", "kept")
+    assert parse_list("<think>1. Not this.</think>\n1. One\n2. Two", "stop", "lines", 3) == ["One", "Two"]
+    assert parse_list("<think>Is it?</think>\nWhat is it?", "stop", "questions", 3) == ["What is it?"]
+
+
+def test_thoughts_that_the_limit_cut_off_are_nothing():
+    assert parse_text("<think>\nThe ferry calls. It", "length") == ("", "unparsed")
+    assert parse_list("<think>\n1. One\n2. Two\n3. Th", "length", "lines", 3) == []
+
+
+def test_a_text_that_speaks_of_thinking_is_left_as_it_is():
+    assert parse_text("They <think> so.", "stop") == ("They <think> so.", "kept")

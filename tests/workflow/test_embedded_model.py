@@ -58,7 +58,7 @@ def test_it_knows_what_a_small_language_model_knows(results):
 @pytest.mark.real_model
 def test_it_writes_about_the_news_it_was_given(results):
     items = {row["item"]: row["text"] for row in rows_of(results, "validate_news/**/items.parquet")}
-    for row in rows_of(results, "generate_study/**/study.parquet"):
+    for row in rows_of(results, "filter_study/**/study.parquet"):
         names = {word.strip(".,'") for word in items[row["item"]].split() if word[0].isupper()} - {"The", "A", "In"}
         assert row["status"] == "kept"
         assert sum(name in row["text"] for name in names) >= 2, row["text"]

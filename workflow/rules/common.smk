@@ -19,7 +19,6 @@ from sys2ft.errors import InputError
 from sys2ft.grid import AXES, key_path, resolve_teacher
 from sys2ft.paths import artefact_path, cell_path, pattern, study_paths
 from sys2ft.preflight import check_environment, open_study
-from sys2ft.settings.catalogue import ModelResources
 
 CONFIG_FILES = " + ".join(map(os.path.relpath, reversed(workflow.configfiles)))
 
@@ -80,12 +79,7 @@ def cell_name(wildcards):
 
 def need(resource, model):
     """A resource: what a job that holds a model needs; `model` tells it from the wildcards."""
-
-    def from_wildcards(wildcards):
-        settings = STUDY.models.get(model(wildcards))
-        return getattr(settings.resources if settings else ModelResources(), resource)
-
-    return from_wildcards
+    return lambda wildcards: getattr(STUDY.models[model(wildcards)].resources, resource)
 
 
 def learner(wildcards):

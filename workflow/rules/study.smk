@@ -14,11 +14,11 @@ localrules:
 
 
 onstart:
-    if not workflow.deployment_settings.deployment_method:
-        try:
-            check_environment(STUDY, CONFIG_FILES)
-        except InputError as error:
-            raise WorkflowError(str(error)) from None
+    methods = map(str, workflow.deployment_settings.deployment_method)
+    try:
+        check_environment(STUDY, CONFIG_FILES, environments="conda" in methods)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def teacher_source(wildcards):
@@ -36,6 +36,13 @@ def environment(wildcards):
     """The environment that runs the teacher: vLLM pins its own torch."""
     engine = STUDY.teacher(wildcards.teacher).engine
     return "generate" if engine == "vllm" else "train"
+
+
+def teaching(resource):
+    """A resource: what a teacher's job needs."""
+    return lambda wildcards: getattr(
+        STUDY.teacher_resources(wildcards.teacher), resource
+    )
 
 
 def all_completions(wildcards):
@@ -86,29 +93,31 @@ rule generate_study:
         times("completions", "generate_study")
     conda:
         lambda wildcards: f"../../envs/{environment(wildcards)}.yaml"
-    threads: need("threads", writer)
+    threads: teaching("threads")
     resources:
-        gpu=need("gpu", writer),
-        mem_mb=need("mem_mb", writer),
-        runtime=need("runtime", writer),
+        gpu=teaching("gpu"),
+        mem_mb=teaching("mem_mb"),
+        runtime=teaching("runtime"),
     params:
         environment=environment,
         settings=told(STUDY.generate_study_stage, "teacher", "kind"),
         axes=axes("teacher", "kind", "split", "seed"),
         source=lambda wildcards, input: (
-            f"--source {input.source}" if "source" in input.keys() else ""
+            ["--source", input.source] if "source" in input.keys() else []
         ),
         requests=lambda wildcards: artefact_path(RESULTS, "requests", **wildcards),
         version=VERSIONS["generate_study"],
     shell:
         """
-        export PATH="$PWD/.venv-{params.environment}/bin:$PATH"
+        if [ {params.environment} = generate ] && ! command -v vllm >/dev/null; then
+            export PATH="$PWD/.venv-generate/bin:$PATH" # not where conda activated its own
+        fi
         python workflow/scripts/generate_study.py \
             --settings {params.settings:q} \
             --axes {params.axes:q} \
             --shard {wildcards.shard} \
             --gpus {resources.gpu} \
-            {params.source} \
+            {params.source:q} \
             --items {input.news_items:q} \
             --requests {params.requests:q} \
             --output {output:q} \

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.models import describe_teacher
     from sys2ft.settings.stages import GenerateStudyStage
     from sys2ft.study.cache import CachedEngine, RequestCache
-    from sys2ft.study.engines import open_engine
+    from sys2ft.study.engines import SAMPLES, open_engine
     from sys2ft.study.generate import write_completions
     from sys2ft.tables import build_table, read_rows, write_table
 
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     identity = {**sampling, "revision": revision}
     engine = CachedEngine(
         lambda: open_engine(stage.teacher, args.source, keys["kind"], args.gpus),
-        RequestCache(args.requests, identity | {"kind": keys["kind"]}),
+        RequestCache(args.requests, identity | {"kind": keys["kind"], "samples": SAMPLES}),
     )
     rows = write_completions(items, chosen, stage, engine, ["generate_study", *keys.values()], parameters)
     table = build_table("completions", rows, {**keys, **identity, "prompts_version": stage.prompts.version})

@@ -206,12 +206,14 @@ class TeacherSettings(Frozen):
     """The environment variable that holds the key; a key never stands in a configuration."""
     temperature: float = Field(0.8, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
-    top_k: int = Field(64, ge=1)
-    """Sampling looks at no more than this many tokens."""
+    top_k: int | None = Field(64, ge=1)
+    """Sampling looks at no more than this many tokens; null: at all, and a server is told nothing of it."""
     batch_size: int = Field(16, ge=1)
     """Requests decoded together, or in flight at a server."""
     shards: int = Field(1, ge=1)
     """Jobs that share the items of a split; each has the GPUs of the model's resources."""
+    resources: ModelResources = ModelResources()
+    """Of a job that asks a server or reads a file; a model that runs has resources of its own."""
 
     @model_validator(mode="after")
     def _fields_of_the_engine(self) -> "TeacherSettings":

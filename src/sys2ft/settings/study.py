@@ -13,6 +13,7 @@ from sys2ft.settings.base import Frozen, Name
 from sys2ft.settings.catalogue import (
     KindSettings,
     MethodSettings,
+    ModelResources,
     ModelSettings,
     ProtocolSettings,
     ReplaySettings,
@@ -119,6 +120,11 @@ class Study(Frozen):
         runs_it = settings.engine in RUNNING and name in self.models
         return settings.model_copy(update={"model": name}) if runs_it else settings
 
+    def teacher_resources(self, name: str) -> ModelResources:
+        """What a job of a teacher needs: what its model says, or the teacher itself where no model runs."""
+        teacher = self.teacher(name)
+        return self.models[teacher.model].resources if teacher.model else teacher.resources
+
     # What one job is told, by stage.
     def prepare_model_stage(self, model: str) -> PrepareModelStage:
         """Settings of `prepare_model`."""
@@ -145,7 +151,7 @@ class Study(Frozen):
         """Settings of `generate_study`."""
         limits = self.kinds[kind].model_dump(exclude={"prompts", "min_kept"})
         return GenerateStudyStage(
-            teacher=self.teacher(teacher),
+            teacher=self.teacher(teacher).model_copy(update={"resources": ModelResources()}),
             prompts=self._prompts(kind),
             rows=self.budget.study_rows,
             context=self.prompts.context,

@@ -27,8 +27,8 @@ _TABLE = """CREATE TABLE IF NOT EXISTS samples (
 class RequestCache:
     """Samples on disk.
 
-    Only the job that has an item among its own writes the item's file, so that nothing waits for a lock and a shared
-    file system needs none that works.
+    Only the job that has an item among its own writes the item's file, so that nothing waits for a lock; two jobs that
+    write the same file all the same, as after a kill of the workflow alone, do not spoil it.
 
     Args:
         folder: made where it is missing.
@@ -81,8 +81,11 @@ class RequestCache:
             with closing(sqlite3.connect(path, timeout=60)) as database, database:
                 database.execute(_TABLE)
                 yield database
-        except sqlite3.OperationalError:
-            raise  # a lock, a full disk: nothing that deleting would mend
+        except sqlite3.OperationalError as error:  # nothing that deleting would mend
+            raise OSError(
+                f"{path}: {error}. To mend: make room, end another job that writes it, or put `results` on a file "
+                "system that has locks"
+            ) from None
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{path}: {error}. To mend: delete it; the requests of its item are made again") from None
 

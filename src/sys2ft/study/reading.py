@@ -21,6 +21,7 @@ _REFUSAL = re.compile(
     r"as an? (?:ai|(?:large )?language model)\b[^.!?\n]*\b(?:i|me|my)\b|i (?:can(?:not|['’]t)|won['’]t)\b)",
     re.IGNORECASE,
 )
+_THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)  # of a model that reasons before it answers
 _YES_NO = re.compile(r"^\W*(yes|no)\b", re.IGNORECASE)
 
 
@@ -31,9 +32,12 @@ def parse_text(completion: str, finish: str) -> tuple[str, str]:
     ended.
 
     Returns:
-        The text and its status: 'kept', 'empty', 'refusal', or 'too_long' where its limit came before the end of a
-        sentence.
+        The text and its status: 'kept', 'empty', 'refusal', 'unparsed' where only thoughts were written, or 'too_long'
+        where its limit came before the end of a sentence.
     """
+    completion = without_thoughts(completion)
+    if completion.startswith("<think>"):
+        return "", "unparsed"
     text = _PREFACE.sub("", completion.strip()).strip()
     text = _unquote(text)
     if not text:
@@ -46,6 +50,11 @@ def parse_text(completion: str, finish: str) -> tuple[str, str]:
             return text, "too_long"
         text = text[: ends[-1]]
     return text, "kept"
+
+
+def without_thoughts(completion: str) -> str:
+    """What a reasoning model says after its thoughts; thoughts that its limit cut off stay, to be counted as lost."""
+    return _THOUGHTS.sub("", completion).strip()
 
 
 def _unquote(text: str) -> str:
@@ -67,6 +76,9 @@ def parse_list(completion: str, finish: str, read: str, limit: int) -> list[str]
     Lines are those with a number or a mark before them, or, where none has one, all that do not end in a colon; a last
     line that the limit of the completion cut off is left out.
     """
+    completion = _THOUGHTS.sub("", completion)
+    if completion.lstrip().startswith("<think>"):
+        return []
     if read == "questions":
         return parse_questions(completion, limit)
     lines = completion.splitlines()[: -1 if finish == "length" and not completion.endswith("\n") else None]
@@ -111,7 +123,7 @@ def read_study(
 
 
 def _supported(verdict: str) -> str:
-    match = _YES_NO.match(verdict)
+    match = _YES_NO.match(without_thoughts(verdict))
     if match is None:
         return "unchecked"
     return "kept" if match[1].lower() == "yes" else "unsupported"

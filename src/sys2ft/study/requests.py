@@ -74,7 +74,8 @@ def check_length(request: Request, prompt_tokens: int, limit: int | None) -> Non
     if limit is not None and prompt_tokens + request.max_new_tokens > limit:
         raise ValueError(
             f"request '{request.id}': {prompt_tokens} prompt tokens and {request.max_new_tokens} new ones exceed the "
-            f"teacher's context of {limit}: shorten the item, lower max_new_tokens or take a teacher with a longer one"
+            f"teacher's context of {limit}: shorten the item, lower max_new_tokens, or take one with more room "
+            "(with vLLM also: larger GPUs)"
         )
 
 

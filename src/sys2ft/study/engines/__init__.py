@@ -9,6 +9,9 @@ from pathlib import Path
 from sys2ft.settings.catalogue import TeacherSettings
 from sys2ft.study.requests import Engine
 
+SAMPLES = 1
+"""Raise it when a change of code changes what an engine writes for a request: what is kept is then asked again."""
+
 
 def open_engine(settings: TeacherSettings, source: Path | None, kind: str, gpus: int = 0) -> Engine:
     """Load the teacher once; what is returned answers any number of calls.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sys2ft.chat import render_prompt
+from sys2ft.chat import Message, render_prompt
 from sys2ft.settings.catalogue import TeacherSettings
 from sys2ft.study.requests import Request, Sample, check_length
 
@@ -31,7 +31,7 @@ class SeededSampling:
         """Scores (rows, vocabulary) with all but the drawn token at minus infinity."""
         import torch
 
-        top_k = min(self.settings.top_k, scores.shape[-1])
+        top_k = min(self.settings.top_k or scores.shape[-1], scores.shape[-1])
         values, tokens = torch.topk(scores.float() / self.settings.temperature, top_k, dim=-1)
         probabilities = values.softmax(-1)
         outside = probabilities.cumsum(-1) - probabilities >= self.settings.top_p
@@ -69,13 +69,13 @@ class TransformersEngine:
         """A batch at a time.
 
         A batch holds neighbouring requests of one call and item: their prompts share the news, and what is decoded
-        together depends neither on other items nor on a larger budget, nor on where a run was interrupted. (In bf16 a
-        row's rounding depends on its batch.)
+        together depends neither on other items nor on where a run was interrupted, nor, but for a last group that a
+        larger budget fills up, on the budget. (In bf16 a row's rounding depends on its batch.)
 
         Raises:
             ValueError: a prompt with its completion is longer than the teacher's context; names the request.
         """
-        prompts = {request.id: render_prompt(self.tokenizer, request.messages) for request in requests}
+        prompts = render_prompts(self.tokenizer, requests)
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         for request in requests:
             check_length(request, len(prompts[request.id]), limit)
@@ -108,6 +108,15 @@ class TransformersEngine:
             count = len(row) if end is None else end + 1
             samples.append(Sample(request, text, "length" if end is None else "stop", len(prompt), count))
         return samples
+
+
+def render_prompts(tokenizer: Any, requests: Sequence[Request]) -> dict[str, list[int]]:
+    """Token ids of each request's prompt, by its id; a prompt that many requests share is rendered and held once."""
+    rendered: dict[tuple[Message, ...], list[int]] = {}
+    for request in requests:
+        if request.messages not in rendered:
+            rendered[request.messages] = render_prompt(tokenizer, request.messages)
+    return {request.id: rendered[request.messages] for request in requests}
 
 
 def stop_tokens(generation_config: Any, tokenizer: Any) -> list[int]:

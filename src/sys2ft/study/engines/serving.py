@@ -8,8 +8,10 @@ from typing import Any
 from sys2ft.settings.catalogue import TeacherSettings
 from sys2ft.study.requests import Request, Sample
 
-RETRIES = 5
-"""After the first try, where the connection fails or the server answers 408, 409, 429 or 5xx: 15 seconds in all."""
+RETRIES = 12
+"""After the first try, where the connection fails or the server answers 408, 409, 429 or 5xx: a good minute in all."""
+SECONDS = 600
+"""That one try may take."""
 TOO_LONG = ("context_length_exceeded", "context length", "maximum context")
 """By which servers say, in an answer 400, that a prompt with its completion is too long."""
 
@@ -32,7 +34,7 @@ class OpenAiEngine:
         # A server of one's own asks for no key; the package does.
         key = os.environ.get(settings.api_key_env) or "none"
         # Without an endpoint the package takes OPENAI_BASE_URL.
-        self.client = openai.OpenAI(base_url=settings.endpoint, api_key=key, max_retries=RETRIES)
+        self.client = openai.OpenAI(base_url=settings.endpoint, api_key=key, max_retries=RETRIES, timeout=SECONDS)
         self.endpoint = str(self.client.base_url).rstrip("/")
         try:
             served = sorted(model.id for model in self.client.models.list())
@@ -78,12 +80,14 @@ class OpenAiEngine:
                 temperature=self.settings.temperature,
                 top_p=self.settings.top_p,
                 max_tokens=request.max_new_tokens,
-                extra_body={"top_k": self.settings.top_k},  # vLLM's own, as of other servers one runs
+                # Known to vLLM, SGLang and others, not to OpenAI.
+                extra_body={"top_k": self.settings.top_k} if self.settings.top_k else None,
             )
         except openai.BadRequestError as error:
             if any(sign in str(error) for sign in TOO_LONG):
                 raise _too_long(request, str(error)) from error
-            raise EndpointError(self._explain(f"refused the request '{request.id}'", error)) from error
+            said = f"{self.endpoint} refused the request '{request.id}' ({error}); if it is the top_k, set top_k: null"
+            raise EndpointError(said) from error
         except openai.OpenAIError as error:
             raise EndpointError(self._explain(f"did not answer the request '{request.id}'", error)) from error
         return _sample(request, answer)

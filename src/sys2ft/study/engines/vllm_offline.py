@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sys2ft.chat import render_prompt
 from sys2ft.settings.catalogue import TeacherSettings
-from sys2ft.study.engines.running import stop_tokens
+from sys2ft.study.engines.running import render_prompts, stop_tokens
 from sys2ft.study.requests import Request, Sample, check_length
 
 if TYPE_CHECKING:
@@ -55,13 +54,13 @@ class VllmEngine:
         """
         from vllm.inputs import TokensPrompt
 
-        prompts = [render_prompt(self.tokenizer, request.messages) for request in requests]
-        for request, prompt in zip(requests, prompts, strict=True):
-            check_length(request, len(prompt), self.llm.model_config.max_model_len)
+        prompts = render_prompts(self.tokenizer, requests)
+        for request in requests:
+            check_length(request, len(prompts[request.id]), self.llm.model_config.max_model_len)
         engine, waiting = self.llm.llm_engine, {request.id: request for request in requests}
         try:
-            for request, prompt in zip(requests, prompts, strict=True):
-                (rendered,) = self.llm.renderer.render_cmpl([TokensPrompt(prompt_token_ids=prompt)])
+            for request in requests:
+                (rendered,) = self.llm.renderer.render_cmpl([TokensPrompt(prompt_token_ids=prompts[request.id])])
                 engine.add_request(request.id, rendered, self._sampling(request))
             while waiting:
                 finished = [output for output in engine.step() if output.finished]
@@ -69,10 +68,6 @@ class VllmEngine:
                     yield [self._sample(waiting.pop(output.request_id), output) for output in finished]
         finally:
             engine.abort_request(list(waiting))  # of a call that was not read to its end
-
-    def close(self) -> None:
-        """Free the memory and end the workers; what vLLM itself does when the program ends."""
-        self.llm.llm_engine.engine_core.shutdown()
 
     def _sampling(self, request: Request) -> "SamplingParams":
         from vllm import SamplingParams
@@ -82,7 +77,7 @@ class VllmEngine:
             seed=request.seed,
             temperature=self.settings.temperature,
             top_p=self.settings.top_p,
-            top_k=self.settings.top_k,
+            top_k=self.settings.top_k or -1,
             max_tokens=request.max_new_tokens,
             stop_token_ids=self.stops,
             detokenize=False,
@@ -111,9 +106,14 @@ def _load(settings: TeacherSettings, source: Path, gpus: int) -> Any:
     if hub:
         import huggingface_hub
 
-        weights = huggingface_hub.snapshot_download(weights, allow_patterns=HUB_FILES, **hub)
+        # `prepare_model` fetched it: compute nodes often have no network.
+        weights = huggingface_hub.snapshot_download(weights, allow_patterns=HUB_FILES, local_files_only=True, **hub)
     on_cpu: dict[str, Any] = {}
     if current_platform.is_cpu():
+        if gpus:
+            raise RuntimeError(
+                f"the job has {gpus} GPUs, and this vLLM is built for CPUs. To mend: `make generate BUILD=generate`"
+            )
         on_cpu = {"enforce_eager": True, "block_size": CPU_BLOCK_TOKENS}
         if not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
             on_cpu["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
