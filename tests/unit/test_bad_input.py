@@ -14,6 +14,7 @@ import yaml
 from sys2ft.code_versions import read_versions
 from sys2ft.errors import InputError
 from sys2ft.news.items import load_news
+from sys2ft.paths import study_path
 from sys2ft.preflight import check_environment, open_study
 from sys2ft.settings.study import load_study
 from sys2ft.yaml_files import read_yaml
@@ -446,6 +447,43 @@ def test_a_teacher_in_vllm_that_the_grid_does_not_use_needs_no_environment():
     check_environment(load_study(config, FILE), FILE)
     config["grid"] |= {"teacher": ["big"], "protocol": ["naive", "replay"]}
     check_environment(load_study(config, FILE), FILE)
+
+
+@without_vllm
+def test_vllm_is_not_asked_for_where_all_is_written_or_each_job_gets_its_environment(project):
+    study = vllm_study("self")
+    check_environment(study, FILE, environments=True)
+    missing = [
+        project / study_path(study.results, "completions", cell, kind, shard=0)
+        for cell in study.cells()
+        for kind in study.kinds_of(cell.protocol)
+    ]
+    for path in missing:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    check_environment(study, FILE)
+    missing[0].unlink()
+    with pytest.raises(InputError, match="make generate"):
+        check_environment(study, FILE)
+
+
+def test_a_served_teacher_needs_an_endpoint_and_has_resources_of_its_own(monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    config = shipped_config()
+    served = {"engine": "openai", "served_model": "m", "revision": "1", "resources": {"runtime": 900}}
+    config["teachers"]["served"] = served
+    config["grid"] |= {"teacher": ["served"], "protocol": ["self_qa"]}
+    study = load_study(config, FILE)
+    with pytest.raises(InputError) as caught:
+        check_environment(study, FILE)
+    assert_says(str(caught.value), FILE, "teachers.served.endpoint", "give it, or set OPENAI_BASE_URL")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
+    check_environment(study, FILE)
+    assert study.teacher_resources("served").runtime == 900
+    assert study.teacher_resources("tiny") == study.models["tiny"].resources
+    served["resources"]["runtime"] = 10
+    again = load_study(config, FILE)
+    assert again.generate_study_stage("served", "self_qa") == study.generate_study_stage("served", "self_qa")
 
 
 # ---------------------------------------------------------------------------------------------- filler and general text
