@@ -18,6 +18,14 @@ def generation_flops(parameters: int, prompt_tokens: int, completion_tokens: int
     return 2.0 * parameters * (prompt_tokens + completion_tokens)
 
 
-def training_flops(parameters: int, tokens: int) -> float:
-    """FLOPs of training adapters on a frozen base: forward, and as much again backward through the activations."""
-    return 4.0 * parameters * tokens
+def training_flops(parameters: int, tokens: int, context_tokens: int = 0, method: str = "lora") -> float:
+    """FLOPs of training.
+
+    Adapters on a frozen base: forward, and as much again backward through the activations. All weights: the backward
+    pass costs twice the forward one. Sequences of the base that are imitated are read once.
+
+    Args:
+        context_tokens: of sequences that the base reads to be imitated.
+        method: what is updated, `lora` or `full`.
+    """
+    return (6.0 if method == "full" else 4.0) * parameters * tokens + 2.0 * parameters * context_tokens

@@ -11,6 +11,7 @@ from dataclasses import asdict, astuple, dataclass
 
 AXES = ("model", "method", "protocol", "teacher", "split", "seed")
 NONE = "none"  # the teacher of a protocol that trains on the news alone
+JOINT = "all"  # stands for an item where all items of a split have one learner
 
 
 @dataclass(frozen=True, order=True)

@@ -209,14 +209,29 @@ def load_tokenizer(manifest_path: str | Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def load_model(manifest_path: str | Path) -> "PreTrainedModel":
-    """The frozen model in evaluation mode, in its dtype, on the GPU where there is one."""
+def load_config(manifest_path: str | Path) -> Any:
+    """The model's configuration, without its weights."""
+    from transformers import AutoConfig
+
+    _, weights, hub = find_weights(manifest_path)
+    return AutoConfig.from_pretrained(weights, **hub)
+
+
+def load_model(manifest_path: str | Path, dtype: Dtype | None = None, device: str | None = None) -> "PreTrainedModel":
+    """The frozen model in evaluation mode, in its own dtype or another, on the GPU where there is one or elsewhere."""
+    manifest, weights, hub = find_weights(manifest_path)
+    return _load_weights(weights, dtype or manifest["dtype"], hub, device)
+
+
+def load_trained(folder: Path) -> "PreTrainedModel":
+    """The same of a fully trained model, as fine-tuning wrote it, in the precision it was written in."""
+    return _load_weights(str(folder), "auto", {})
+
+
+def _load_weights(weights: str, dtype: str, hub: dict[str, str], device: str | None = None) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForCausalLM
 
-    manifest, weights, hub = find_weights(manifest_path)
-    model = AutoModelForCausalLM.from_pretrained(
-        weights, dtype=getattr(torch, manifest["dtype"]), use_safetensors=True, **hub
-    )
+    model = AutoModelForCausalLM.from_pretrained(weights, dtype=dtype, use_safetensors=True, **hub)
     model.requires_grad_(False).eval()
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -1,6 +1,7 @@
 """Everything that can be checked before the first job starts, in one place."""
 
 import importlib.util
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
     study = load_study(config, file)
     news = check_news(study, file)
     check_models(study, file)
+    check_training(study, file)
     check_teachers(study, news, file)
     check_recorded(study, news)
     load_general(study.retention.path)
@@ -71,6 +73,29 @@ def check_models(study: Study, file: str | Path) -> None:
     for name in used_models(study):
         if not Path(artefact_path(study.results, "model", model=name)).exists():
             check_source(name, study.models[name], file)
+
+
+def check_training(study: Study, file: str | Path) -> None:
+    """Check what fine-tuning by several processes needs.
+
+    Raises:
+        InputError: DeepSpeed's configuration cannot be read, or a method of the grid knows one process only.
+    """
+    for model in study.grid.model:
+        resources = study.models[model].resources
+        if resources.world == 1:
+            continue
+        try:
+            stage = json.loads(Path(resources.deepspeed).read_text(encoding="utf-8"))["zero_optimization"]["stage"]
+        except (OSError, ValueError, KeyError, TypeError):
+            stage = None
+        if stage not in (1, 2, 3):
+            problem = f"{resources.deepspeed} is missing, or gives no zero_optimization.stage of 1 to 3"
+            raise InputError(file, f"models.{model}.resources.deepspeed", problem, "name one of config/deepspeed/")
+        for method in study.grid.method:
+            if study.methods[method].half or study.methods[method].lift:
+                problem = f"half and lift train in one process, and '{model}' is trained by {resources.world}"
+                raise InputError(file, f"methods.{method}", problem, "give the model one GPU, or exclude the method")
 
 
 def check_teachers(study: Study, news: Mapping[str, NewsFile], file: str | Path) -> None:

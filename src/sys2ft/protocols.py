@@ -3,7 +3,8 @@
 A protocol chooses what is asked and answered (the news itself, study data of one kind, general text) and what stands
 before it. A shadowed protocol puts the item before the same sequence, in the words in which evaluation puts it in
 context (New News, contextual shadowing), or, to tell what that does, another item or filler of the same length; the
-prefix carries loss or not. A mix takes turns between protocols.
+prefix carries loss or not. A distilled protocol trains what the base says of the same sequence with the item before
+it. A mix takes turns between protocols.
 """
 
 import random
@@ -102,7 +103,7 @@ def _fill_budget(
     price: dict[str, Callable[[Row], float]] = {
         "samples": lambda _: 1.0,
         "tokens": lambda row: row["n_loss_tokens"],
-        "flops": lambda row: training_flops(parameters, row["n_tokens"]),
+        "flops": lambda row: training_flops(parameters, row["n_tokens"], len(row["context_ids"] or ())),
     }
     rows: list[dict[str, Any]] = []
     for row in sequences:
@@ -162,6 +163,10 @@ def _repeat(
                 messages = build_messages(item["title"], prefix, part.protocol, context, text, question)
                 where = f"item '{item['item']}', protocol '{part.name}', row {row}"
                 rendered[place] = {"part": part.name, "row": row} | render_sequence(tokenizer, messages, where)
+                if part.protocol.objective == "distill":
+                    news = item["title"], item["text"]
+                    messages = build_messages(item["title"], news, part.protocol, context, text, question)
+                    rendered[place] |= render_context(tokenizer, messages, where)
             yield rendered[place]
 
 
@@ -229,6 +234,14 @@ def render_sequence(tokenizer: Any, messages: Sequence[Message], where: str) -> 
         "messages": [message.as_dict() for message in messages],
         "token_ids": token_ids,
         "loss_mask": loss_mask,
+        "context_ids": None,
+        "context_mask": None,
         "n_tokens": len(token_ids),
         "n_loss_tokens": sum(loss_mask),
     }
+
+
+def render_context(tokenizer: Any, messages: Sequence[Message], where: str) -> dict[str, Any]:
+    """The same chat with the news in it, as the base reads it to be imitated: columns of the table `sequences`."""
+    read = render_sequence(tokenizer, messages, where)
+    return {"context_ids": read["token_ids"], "context_mask": read["loss_mask"]}

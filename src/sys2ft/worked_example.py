@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from sys2ft.errors import InputError, suggest_name
 from sys2ft.evaluation.questions import LETTERS, Asking, ask_all, option_orders, prompt_messages
-from sys2ft.grid import Cell
+from sys2ft.grid import JOINT, Cell
 from sys2ft.models import load_tokenizer
 from sys2ft.paths import cell_path, study_path
 from sys2ft.settings.stages import ComposeTrainingStage, ScoreStage
@@ -112,7 +112,7 @@ def mark_loss(tokenizer: Any, token_ids: Sequence[int], loss_mask: Sequence[bool
 
 
 def _show_log(results: str, cell: Cell, item: str) -> Iterator[str]:
-    log = [row for row in _rows(results, "train_log", cell) if row["item"] == item]
+    log = [row for row in _rows(results, "train_log", cell) if row["item"] in (item, JOINT)]
     yield from _heading(f"TRAINING: {len(log)} steps; loss by step")
     yield " ".join(f"{row['loss']:.3f}" for row in log)
 
@@ -127,9 +127,10 @@ def _show_questions(results: str, cell: Cell, item: str, question: str | None) -
         path = cell_path(results, "questions", cell)
         raise InputError(path, "question", f"there is no question '{wanted}'", suggest_name(wanted, ids))
     chosen = [row for row in questions if wanted in (row["question_id"], "all")]
-    tuned = {_key(row): row for row in _rows(results, "answers", cell)}
+    tuned = {_key(row): row for row in _rows(results, "answers", cell) if not row["milestone"]}
     base = {_key(row): row for row in _rows(results, "base_answers", cell)}
-    for asking in ask_all(items, chosen, stage.scoring, tuned=True):
+    names = {row["item"]: row["item"] for row in items}
+    for asking in ask_all(items, chosen, stage.scoring, names):
         yield from _show_asking(asking, stage, tuned, base)
 
 
@@ -140,6 +141,9 @@ def _key(row: Row) -> tuple:
 def _show_asking(asking: Asking, stage: ScoreStage, tuned: Mapping, base: Mapping) -> Iterator[str]:
     options = asking.question["options"]
     order = option_orders(len(options))[0] if asking.mode == "letter" else None
+    key = (asking.question["question_id"], asking.condition, asking.control, asking.mode)
+    if key not in tuned:  # no other adapter, where one has learned all items
+        return
     control = "" if asking.control == "none" else f", control {asking.control}"
     yield from _heading(
         f"QUESTION {asking.question['question_id']} ({asking.question['kind']}): {asking.condition}{control}, "
@@ -147,7 +151,6 @@ def _show_asking(asking: Asking, stage: ScoreStage, tuned: Mapping, base: Mappin
     )
     for message in prompt_messages(asking, stage.scoring, stage.context, order):
         yield f"[{message.role}] {message.content}"
-    key = (asking.question["question_id"], asking.condition, asking.control, asking.mode)
     for name, answers in (("base", base), ("tuned", tuned)):
         if key in answers:
             row = answers[key]

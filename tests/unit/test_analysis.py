@@ -526,12 +526,16 @@ def test_questions_drawn_one_by_one_would_cover_less():
 
 
 # ------------------------------------------------------------------------------------------------------ costs of a cell
-def train_log(losses: Mapping[str, Sequence[float]]) -> list[dict]:
-    """A row for every step of an item, by item; the bank's step computes 5 tokens for each item that takes it."""
+def train_log(losses: Mapping[str, Sequence[float]], together: bool = True, context_tokens: int = 0) -> list[dict]:
+    """A row for every step of an item, by item; 5 tokens are computed for each item that takes a step.
+
+    `together` trains the items side by side, so that a row tells the tokens of all; else each is trained by itself.
+    """
     taking = [sum(len(some) > step for some in losses.values()) for step in range(max(map(len, losses.values())))]
+    taking = taking if together else [1] * len(taking)
     return [
         {"item": item, "step": step, "loss": loss, "samples": 2, "tokens": 10, "loss_tokens": 4,
-         "computed_tokens": 5 * taking[step - 1], "seconds": 0.5}
+         "context_tokens": context_tokens, "computed_tokens": 5 * taking[step - 1], "useful_share": 2.0, "seconds": 0.5}
         for item, some in losses.items()
         for step, loss in enumerate(some, 1)
     ]  # fmt: skip
@@ -555,7 +559,7 @@ def test_what_a_cell_cost_is_summed_by_hand():
         "leak_threshold": 0.5, "match": "samples", "amount": 4, "teacher_prompt_tokens": 120, "teacher_tokens": 60,
         "teacher_flops": 1e5, "samples_seen": 8, "tokens_seen": 40, "loss_tokens_seen": 16,
         "train_flops": 4 * 100 * 40, "total_flops": 1e5 + 4 * 100 * 40, "first_loss": 2.5, "last_loss": 0.5,
-        "train_seconds": 1.0, "computed_share": 20 / 40,
+        "train_seconds": 1.0, "useful_share": 40 / 20,
     }  # fmt: skip
 
 
@@ -566,6 +570,28 @@ def test_a_cell_without_a_teacher_has_no_study_data_and_cost_no_teacher():
     assert [row[name] for name in ("teacher_prompt_tokens", "teacher_tokens", "teacher_flops")] == [0, 0, 0]
     assert row["total_flops"] == row["train_flops"] == 4 * 10 * 40
     assert (row["match"], row["amount"]) == ("tokens", 500)
+
+
+@pytest.mark.parametrize(("method", "factor"), [("lora", 4), ("full", 6)])
+def test_all_weights_cost_half_as_much_again_and_an_imitated_context_one_reading(method, factor):
+    plain, imitated = (
+        summarise_cell(QUESTIONS, train_log(LOSSES, context_tokens=tokens), None, 100, "samples", 4, method)
+        for tokens in (0, 30)
+    )
+    assert plain["train_flops"] == factor * 100 * 40
+    assert imitated["train_flops"] == factor * 100 * 40 + 2 * 100 * 4 * 30
+    assert imitated["total_flops"] == imitated["train_flops"]
+    changed = {name for name in plain if plain[name] != imitated[name]}
+    assert changed == {"train_flops", "total_flops"}, "what is imitated is no token seen"
+
+
+def test_models_that_are_trained_one_by_one_have_steps_of_their_own():
+    losses = {"a": (4.0, 3.0, 1.0), "b": (2.0,)}
+    alone = summarise_cell(QUESTIONS, train_log(losses, together=False), None, 10, "tokens", 500, "full")
+    bank = summarise_cell(QUESTIONS, train_log(losses), None, 10, "tokens", 500, "lora")
+    assert (alone["train_seconds"], bank["train_seconds"]) == (4 * 0.5, 3 * 0.5)
+    assert alone["useful_share"] == bank["useful_share"] == 40 / (4 * 5)
+    assert (alone["first_loss"], alone["last_loss"]) == (bank["first_loss"], bank["last_loss"])
 
 
 UNKNOWN = {"teacher_prompt_tokens": None, "teacher_tokens": None, "teacher_flops": None}
@@ -600,7 +626,7 @@ def test_items_of_unequal_numbers_of_steps_each_have_a_first_and_a_last_loss():
     assert (row["first_loss"], row["last_loss"]) == ((4 + 2) / 2, (1 + 2) / 2)
     assert (row["samples_seen"], row["tokens_seen"]) == (8, 40)
     assert row["train_seconds"] == 1.5
-    assert row["computed_share"] == (10 + 5 + 5) / 40
+    assert row["useful_share"] == 40 / (10 + 5 + 5)
 
 
 steps = st.lists(st.floats(0, 9), min_size=1, max_size=4)

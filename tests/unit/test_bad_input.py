@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import importlib.util
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -306,6 +307,123 @@ def test_the_model_of_a_teacher_is_checked_too():
     config["models"]["absent"] = {"source": {"kind": "directory", "path": "nowhere"}}
     config["grid"]["teacher"] = ["absent"]
     assert_says(refusal(config), FILE, "models.absent.source.path", "name a saved model's directory")
+
+
+# --------------------------------------------------------------------------------------------------- several processes
+ZERO = {"zero_optimization": {"stage": 2}}
+MANY: list[tuple[dict[str, Any], int]] = [
+    ({"processes": 2}, 2),
+    ({"gpu": 4}, 4),
+    ({"nodes": 2}, 2),
+    ({"gpu": 4, "processes": 1, "nodes": 3}, 3),
+    ({"gpu": 4, "nodes": 2}, 8),
+]
+
+
+def together(project: Path, content: Any = ZERO, **resources: Any) -> dict[str, Any]:
+    """A configuration whose learner is trained by several processes, with a DeepSpeed file of this content."""
+    text = content if isinstance(content, str) else json.dumps(content)
+    (project / "zero.json").write_text(text)
+    config = shipped_config()
+    config["models"]["tiny"]["resources"] = {"deepspeed": "zero.json", **(resources or {"processes": 2})}
+    return config
+
+
+@pytest.mark.parametrize("resources", [resources for resources, _ in MANY])
+def test_a_missing_file_of_deepspeed_is_named(project, resources):
+    config = together(project, **resources)
+    (project / "zero.json").unlink()
+    message = refusal(config)
+    assert_says(message, FILE, "models.tiny.resources.deepspeed", "name one of config/deepspeed/")
+    assert "zero.json is missing" in message
+
+
+def test_a_folder_in_place_of_the_file_of_deepspeed_is_named(project):
+    config = together(project, deepspeed=".", processes=2)
+    assert_says(refusal(config), FILE, "models.tiny.resources.deepspeed", "name one of config/deepspeed/")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "{}",
+        {"zero_optimization": 2},
+        {"zero_optimization": {}},
+        {"zero_optimization": {"stage": 0}},
+        {"zero_optimization": {"stage": 4}},
+        {"zero_optimization": {"stage": "two"}},
+    ],
+)
+def test_a_file_of_deepspeed_without_a_stage_is_refused(project, content):
+    message = refusal(together(project, content))
+    assert_says(message, FILE, "models.tiny.resources.deepspeed", "name one of config/deepspeed/")
+    assert "zero.json is missing, or gives no zero_optimization.stage of 1 to 3" in message
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize("resources", [resources for resources, _ in MANY])
+def test_a_file_of_deepspeed_with_a_stage_is_accepted(project, stage, resources):
+    open_study(together(project, {"zero_optimization": {"stage": stage}}, **resources), FILE)
+
+
+def test_the_shipped_files_of_deepspeed_are_accepted(project):
+    shipped = sorted((ROOT / "config/deepspeed").glob("*.json"))
+    assert len(shipped) == 3
+    for path in shipped:
+        open_study(together(project, deepspeed=str(path), processes=2), FILE)
+
+
+@pytest.mark.parametrize("resources", [{}, {"gpu": 1}, {"gpu": 4, "processes": 1}])
+def test_one_process_needs_no_file_of_deepspeed(project, resources):
+    open_study(together(project, **resources, deepspeed="nowhere.json"), FILE)
+
+
+def test_a_model_that_the_grid_does_not_use_needs_no_file_of_deepspeed():
+    config = shipped_config()
+    config["models"]["other"] = RANDOM_MODEL | {"resources": {"gpu": 8, "deepspeed": "nowhere.json"}}
+    open_study(config, FILE)
+
+
+CHOOSING = {"half": {"half": {"round_steps": 3}}, "lift": {"lift": {"rank": 4}}}
+
+
+@pytest.mark.parametrize(("resources", "world"), MANY)
+@pytest.mark.parametrize("choice", CHOOSING)
+def test_a_method_that_chooses_weights_is_refused_where_several_processes_train(project, choice, resources, world):
+    config = together(project, **resources)
+    config["methods"]["choosy"] = {"kind": "full", **CHOOSING[choice]}
+    config["grid"]["method"] = ["lora", "choosy"]
+    message = refusal(config)
+    assert_says(message, FILE, "methods.choosy", "give the model one GPU, or exclude the method")
+    assert f"'tiny' is trained by {world}." in message
+
+
+@pytest.mark.parametrize("choice", CHOOSING)
+def test_a_method_that_chooses_weights_is_accepted_for_one_process(project, choice):
+    config = together(project, processes=1)
+    config["methods"]["choosy"] = {"kind": "full", **CHOOSING[choice]}
+    config["grid"]["method"] = ["choosy"]
+    open_study(config, FILE)
+
+
+def test_a_method_that_is_not_selected_may_choose_weights(project):
+    config = together(project)
+    config["methods"]["choosy"] = {"kind": "full", **CHOOSING["half"]}
+    open_study(config, FILE)
+
+
+def test_a_method_that_chooses_weights_may_be_excluded_for_the_model_of_several_processes(project):
+    """As the refusal says; another model, trained by one process, takes the method."""
+    config = together(project)
+    config["models"]["small"] = copy.deepcopy(RANDOM_MODEL)
+    config["methods"]["choosy"] = {"kind": "full", **CHOOSING["half"]}
+    config["grid"] |= {"model": ["tiny", "small"], "method": ["lora", "choosy"]}
+    config["grid"]["exclude"] = [{"model": "tiny", "method": "choosy"}]
+    open_study(config, FILE)
 
 
 @pytest.mark.parametrize("kind", ["paraphrase", "self_qa"])

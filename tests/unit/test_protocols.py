@@ -46,6 +46,10 @@ def shadowed(protocol: ProtocolSettings, prefix: str = "own_news", loss: bool = 
     return protocol.model_copy(update={"prefix": prefix, "prefix_loss": loss})
 
 
+def distilled(protocol: ProtocolSettings) -> ProtocolSettings:
+    return protocol.model_copy(update={"objective": "distill"})
+
+
 def part(protocol: ProtocolSettings, name: str = "p", weight: float = 1.0) -> Part:
     return Part(name=name, weight=weight, protocol=protocol)
 
@@ -209,7 +213,9 @@ def test_a_chat_that_the_template_changes_is_an_error_that_names_item_protocol_a
         compose_sequences(Material(ITEMS, study_rows(1)), stage(PARAPHRASE), shouting, PARAMETERS, SEED_PARTS)
 
 
-@pytest.mark.parametrize("protocol", [NAIVE, PARAPHRASE, shadowed(SELF_QA, "filler", loss=True), REPLAY])
+@pytest.mark.parametrize(
+    "protocol", [NAIVE, PARAPHRASE, shadowed(SELF_QA, "filler", loss=True), REPLAY, distilled(SELF_QA)]
+)
 def test_sequences_fit_their_table(compose, protocol):
     study = study_rows(3) + study_rows(3, kind="self_qa")
     rows = compose(stage(protocol), study, filler=FILLER, replay={"general": GENERAL})
@@ -223,7 +229,7 @@ def test_sequences_fit_their_table(compose, protocol):
 # -------------------------------------------------------------------------------------------------------------- budgets
 PRICES = {
     "tokens": lambda row: row["n_loss_tokens"],
-    "flops": lambda row: training_flops(PARAMETERS, row["n_tokens"]),
+    "flops": lambda row: PARAMETERS * (4 * row["n_tokens"] + 2 * len(row["context_ids"] or ())),
 }
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 
@@ -585,7 +591,8 @@ def test_the_other_news_is_the_one_of_evaluation(compose):
     items = [{"item": f"i{n}", "title": f"Title {n}", "text": f"News number {n}."} for n in range(4)]
     questions = [{"item": item["item"], "question": f"Tell me the news: {item['title']}."} for item in items]
     scoring = ScoringSettings(conditions=("closed_book", "other_news"), controls=(), modes=("cloze",))
-    askings = [asking for asking in ask_all(items, questions, scoring, tuned=True) if asking.condition == "other_news"]
+    readers = {item["item"]: item["item"] for item in items}
+    askings = [one for one in ask_all(items, questions, scoring, readers) if one.condition == "other_news"]
     prompts = [prompt_messages(asking, scoring, CONTEXT, None)[0].content for asking in askings]
     assert [asked(row) for row in compose(stage(shadowed(NAIVE, "other_news"), samples=1), items=items)] == prompts
 
@@ -665,3 +672,111 @@ def test_news_that_stands_in_its_title_too_is_marked_in_its_own_place():
     dark = shadowed(NAIVE, loss=True)
     ask, _ = build_messages("It rained.", ("It rained.", "It rained."), dark, "{title} | {news} | ", "Yes.", None)
     assert ask.trained == ((13, 23),)
+
+
+# --------------------------------------------------------------------------------------------------------- distillation
+TRAINED = {"naive": NAIVE, "paraphrase": PARAPHRASE, "self_qa": SELF_QA}
+
+
+def all_kinds(kept: int) -> list[dict[str, Any]]:
+    return study_rows(kept) + study_rows(kept, kind="self_qa")
+
+
+def masked(tokens: Sequence[int], mask: Sequence[bool]) -> list[int]:
+    return [token for token, loss in zip(tokens, mask, strict=True) if loss]
+
+
+@pytest.mark.parametrize("protocol", TRAINED.values(), ids=TRAINED)
+def test_a_distilled_sequence_is_the_plain_one_beside_the_same_chat_with_the_item_in_context(compose, protocol):
+    """What the base reads is token by token what a shadowed sequence is, in the words of in-context evaluation."""
+    study = all_kinds(3)
+    plain, dark, both = (
+        compose(stage(some, samples=5), study) for some in (protocol, shadowed(protocol), distilled(protocol))
+    )
+    for before, after, row in zip(plain, dark, both, strict=True):
+        assert row == before | {"context_ids": after["token_ids"], "context_mask": after["loss_mask"]}
+        assert row["token_ids"] != row["context_ids"]
+
+
+@pytest.mark.parametrize("protocol", TRAINED.values(), ids=TRAINED)
+def test_the_item_stands_in_the_context_alone_and_is_not_trained(compose, tokenizer, protocol):
+    items = {item["item"]: item for item in ITEMS}
+    for row in compose(stage(distilled(protocol), samples=3), all_kinds(3)):
+        news, end = items[row["item"]]["text"], "<|im_end|>"
+        marked = mark_loss(tokenizer, row["context_ids"], row["context_mask"])
+        expected = f"user: {in_context(items[row['item']], asked(row))}{end}\nassistant: ⟦{answered(row)}{end}⟧\n"
+        assert marked == expected
+        assert news in asked_text(marked)
+        assert news not in asked_text(mark_loss(tokenizer, row["token_ids"], row["loss_mask"]))
+
+
+def asked_text(rendered: str) -> str:
+    return rendered.partition("assistant: ")[0]
+
+
+@quick
+@given(text=st.text("ab é数\n.?", min_size=1, max_size=30).map(str.strip).filter(bool), question=st.booleans())
+def test_both_have_the_same_trained_tokens_in_the_same_order(compose, text, question):
+    protocol = SELF_QA if question else PARAPHRASE
+    study = [study_row(item["item"], 0, protocol.study or "", text) for item in ITEMS]
+    for row in compose(stage(distilled(protocol), samples=1), study):
+        assert sum(row["context_mask"]) == row["n_loss_tokens"] == sum(row["loss_mask"]) > 0
+        assert masked(row["context_ids"], row["context_mask"]) == masked(row["token_ids"], row["loss_mask"])
+        assert len(row["context_ids"]) == len(row["context_mask"]) > row["n_tokens"]
+
+
+@pytest.mark.parametrize("protocol", [NAIVE, SELF_QA, shadowed(SELF_QA, loss=True), REPLAY])
+def test_what_is_not_distilled_has_no_context(compose, protocol):
+    for row in compose(stage(protocol), all_kinds(3), replay={"general": GENERAL}):
+        assert (row["context_ids"], row["context_mask"]) == (None, None)
+
+
+def test_a_context_in_another_wording_is_that_of_the_settings(compose, tokenizer):
+    (row,) = compose(stage(distilled(NAIVE), samples=1, context="{title}| {news} |"), items=ITEMS[:1])
+    assert mark_loss(tokenizer, row["context_ids"], row["context_mask"]).startswith(
+        "user: A ferry| The ferry calls at Craywick. |Tell me the news: A ferry."
+    )
+
+
+def test_a_budget_of_flops_counts_what_the_base_reads(compose):
+    study = rows_of_lengths([10])
+    plain, both = (compose(stage(some, samples=60), study) for some in (PARAPHRASE, distilled(PARAPHRASE)))
+    row = next(row for row in both if row["item"] == "ferry")
+    cost = PARAMETERS * (4 * row["n_tokens"] + 2 * len(row["context_ids"]))
+    assert training_flops(PARAMETERS, row["n_tokens"], len(row["context_ids"])) == cost
+    trained, distilled_rows = (
+        order_of(compose(stage(some, match="flops", amount=20 * cost), study))
+        for some in (PARAPHRASE, distilled(PARAPHRASE))
+    )
+    assert len(distilled_rows) == 20
+    assert len(trained) == nearest(costs_of(plain, "flops"), 20 * cost) > 25
+
+
+def test_a_budget_of_trained_tokens_is_the_same_for_what_is_distilled(compose):
+    study = rows_of_lengths([10, 7, 12])
+    told = [stage(some, match="tokens", amount=150) for some in (PARAPHRASE, distilled(PARAPHRASE))]
+    assert order_of(compose(told[0], study)) == order_of(compose(told[1], study))
+
+
+def test_a_mix_distils_the_parts_that_say_so(compose):
+    parts = (part(distilled(SELF_QA), "qa", 2), part(PARAPHRASE, "say"), part(REPLAY, "general"))
+    sequences = compose(stage(*parts, samples=12), all_kinds(4), replay={"general": GENERAL})
+    assert Counter((row["part"], row["context_ids"] is not None) for row in sequences) == {
+        ("qa", True): 12, ("say", False): 6, ("general", False): 6,
+    }  # fmt: skip
+    alone = compose(stage(part(distilled(SELF_QA), "qa"), samples=6), all_kinds(4))
+    context = {(row["item"], row["row"]): row["context_ids"] for row in alone}
+    for row in sequences:
+        if row["part"] == "qa":
+            assert row["context_ids"] == context[row["item"], row["row"]]
+
+
+def test_a_context_that_the_template_changes_is_an_error_that_names_item_protocol_and_row(llama):
+    """The chat alone is rendered as it stands; with the news, which is longer, it is not."""
+    cutting = PreTrainedTokenizerFast.from_pretrained(llama.parent / "weights")
+    cutting.chat_template = "{% for m in messages %}{{ m['content'][:40] }}{% endfor %}"
+    told = stage(part(distilled(NAIVE), "short"), samples=1)
+    items = [{"item": "x", "title": "X", "text": "It rains."}]
+    compose_sequences(Material(items), stage(NAIVE, samples=1), cutting, PARAMETERS, SEED_PARTS)
+    with pytest.raises(ValueError, match="item 'x', protocol 'short', row None: the chat template changed the text"):
+        compose_sequences(Material(items), told, cutting, PARAMETERS, SEED_PARTS)

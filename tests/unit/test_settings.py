@@ -4,6 +4,7 @@ import copy
 import importlib
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from string import Formatter
@@ -22,6 +23,7 @@ from sys2ft.settings.base import Frozen, check_template
 from sys2ft.settings.catalogue import (
     KindSettings,
     MethodSettings,
+    ModelResources,
     ProtocolSettings,
     ReplaySettings,
     TeacherSettings,
@@ -77,6 +79,7 @@ def stages(study: Study) -> dict[tuple, dict[str, Any]]:
         told["score", cell.split] = study.score_stage(cell.split)
         told["compose_training", cell.protocol] = study.compose_training_stage(cell.protocol)
         told["fine_tune", cell.method] = study.fine_tune_stage(cell.method)
+        told["score_answers", cell.method] = study.fine_tune_stage(cell.method)
         for replay in study.replay_of(cell.protocol):
             told["prepare_replay", replay] = study.prepare_replay_stage(replay)
         for kind in study.kinds_of(cell.protocol):
@@ -194,7 +197,7 @@ def test_the_schemas_can_be_written_again_byte_for_byte(tmp_path):
 
 
 # --------------------------------------------------------------------------------------------------------------- frozen
-SETTINGS = ("catalogue", "choices", "prompts", "stages", "study")
+SETTINGS = ("catalogue", "choices", "methods", "prompts", "stages", "study")
 MODELS = [
     value
     for module in map(importlib.import_module, (f"sys2ft.settings.{part}" for part in SETTINGS))
@@ -235,7 +238,14 @@ def test_reading_a_study_does_not_change_the_mapping_it_is_read_from():
         (MethodSettings, {"rank": 12}),
         (MethodSettings, {"lr": 0}),
         (MethodSettings, {"beta1": 1}),
-        (MethodSettings, {"kind": "full"}),
+        (MethodSettings, {"kind": "half"}),
+        (MethodSettings, {"per": "model"}),
+        (MethodSettings, {"targets": "all"}),
+        (MethodSettings, {"distill_top_k": 0}),
+        (MethodSettings, {"kind": "full", "half": {}}),
+        (MethodSettings, {"kind": "full", "lift": {"density": 0}}),
+        (MethodSettings, {"masked_input": {"share": 1.1}}),
+        (MethodSettings, {"lines": {"alpha": -0.1}}),
         (TeacherSettings, {"temperature": 0}),
         (TeacherSettings, {"top_p": 1.1}),
         (TeacherSettings, {"shards": 0}),
@@ -247,6 +257,9 @@ def test_reading_a_study_does_not_change_the_mapping_it_is_read_from():
         (KindPrompts, {"version": 1, "write": "Write.", "context": "domain"}),
         (ProtocolSettings, {"ask": "Tell.", "prefix_loss": True}),
         (ProtocolSettings, {"ask": "Tell.", "prefix": "next_news"}),
+        (ProtocolSettings, {"ask": "Tell.", "objective": "distil"}),
+        (ModelResources, {"processes": 0}),
+        (ModelResources, {"tokens_per_pass": 8}),
         (ReplaySettings, {"path": "replay.yaml", "rows": 0}),
         (BudgetSettings, {"match": "seconds"}),
         (BudgetSettings, {"match": "flops", "flops": 0}),
@@ -301,6 +314,11 @@ def test_a_template_may_double_a_brace_that_is_meant_as_text():
         ({"study": "entigraph", "ask": "{question}"}, ".ask", "remove {question}"),
         ({"study": "active_reading", "ask": "{question}"}, ".ask", "remove {question}"),
         ({"ask": "Tell me.", "mixture": {}}, ".mixture", "write 'mix'"),
+        ({"ask": "Tell me.", "objective": "distill", "prefix": "own_news"}, "", "remove prefix and replay"),
+        ({"ask": "{question}", "objective": "distill", "replay": "general"}, "", "remove prefix and replay"),
+        ({"mix": {"naive": 1, "self_qa": 1}, "objective": "distill"}, "", "remove them here"),
+        ({"ask": "Tell me.", "objective": "distil"}, ".objective", "replace 'distil'"),
+        ({"objective": "distill"}, "", "write what the user asks"),
     ],
 )
 def test_a_protocol_that_makes_no_sense_is_refused_with_the_field_and_the_mend(protocol, field, mend):
@@ -362,6 +380,106 @@ def test_a_mix_needs_a_teacher_just_when_one_of_its_parts_does():
     ]  # fmt: skip
     assert study.build_tables_stage().cells() == study.cells()
     assert study.build_tables_stage().kinds["augmented"] == ("local_inference", "global_inference")
+
+
+def test_what_is_distilled_is_told_to_the_jobs_that_compose_and_stands_in_mixes():
+    config = changed("protocols.mine", {"study": "self_qa", "ask": "{question}", "objective": "distill"})
+    config["protocols"]["both"] = {"mix": {"mine": 1, "naive": 1}}
+    study = load_study(config)
+    assert [part.protocol.objective for part in study.compose_training_stage("mine").parts] == ["distill"]
+    assert [part.protocol.objective for part in study.compose_training_stage("both").parts] == ["distill", "sft"]
+    assert study.kinds_of("mine") == study.kinds_of("both") == ("self_qa",)
+
+
+def test_what_is_distilled_is_no_shadow():
+    config = changed("protocols.mine", {"study": "self_qa", "ask": "{question}", "objective": "distill"})
+    config["grid"]["protocol"] = ["mine", "self_qa", "self_qa_shadowed"]
+    assert load_study(config).estimate_effects_stage().shadow_pairs == (("self_qa", "self_qa_shadowed"),)
+
+
+# -------------------------------------------------------------------------------------------------------------- methods
+@pytest.mark.parametrize(
+    ("method", "field", "mend"),
+    [
+        ({"half": {"round_steps": 3}}, "", "write kind: full, or remove them"),
+        ({"lift": {}}, "", "write kind: full, or remove them"),
+        ({"kind": "full", "half": {"round_steps": 3}, "lift": {}}, "", "give one of them"),
+        ({"kind": "full", "lift": {}, "weight_decay": 0.1}, "", "set weight_decay: 0"),
+        ({"kind": "full", "half": {}}, ".half.round_steps", "add 'round_steps'"),
+        ({"kind": "full", "half": 3}, ".half", "replace 3"),
+        ({"kind": "ful"}, ".kind", "replace 'ful'"),
+        ({"per": "splits"}, ".per", "replace 'splits'"),
+        ({"masked_input": {"share": 2}}, ".masked_input.share", "replace 2"),
+        ({"lines": {"gamma": 1}}, ".lines.gamma", "remove it"),
+        ({"rank": 12}, ".rank", "replace 12"),
+        ({"targets": "all_linear"}, ".targets", "replace 'all_linear'"),
+    ],
+)
+def test_a_method_that_makes_no_sense_is_refused_with_the_field_and_the_mend(method, field, mend):
+    message = refusal(changed("methods.mine", method))
+    assert message.startswith(f"{FILE}: methods.mine{field}: "), message
+    assert mend in message.split(" To mend: ")[1], message
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"kind": "full", "per": "split"},
+        {"kind": "full", "per": "item", "half": {"round_steps": 3}, "weight_decay": 0.1},
+        {"kind": "full", "lift": {"rank": 8}},
+        {"kind": "lora", "per": "split", "targets": "all-linear"},
+        {"targets": ["q_proj"], "masked_input": {}, "lines": {}, "distill_top_k": 5, "weight_decay": 0.1},
+    ],
+)
+def test_a_sound_method_is_told_to_its_jobs_as_it_stands(method):
+    config = changed("methods.mine", method)
+    config["grid"]["method"] = ["mine"]
+    stage = load_study(config).fine_tune_stage("mine")
+    assert stage.method == MethodSettings.model_validate(method)
+    assert type(stage).model_validate_json(stage.model_dump_json()) == stage
+
+
+def test_all_linear_modules_are_asked_for_in_words_and_some_by_a_list():
+    assert MethodSettings(targets="all-linear").targets == "all-linear"
+    assert MethodSettings.model_validate({"targets": ["q_proj", "k_proj"]}).targets == ("q_proj", "k_proj")
+    assert MethodSettings().targets[0] == "q_proj"
+
+
+BUDGETS = {"samples": {}, "tokens": {"tokens": 400}, "flops": {"flops": 1e12}}
+
+
+@pytest.mark.parametrize("match", BUDGETS)
+def test_fine_tuning_expects_a_number_of_sequences_just_where_items_are_matched_by_it(match):
+    study = load_study(changed("budget", {"match": match, "samples": 7, **BUDGETS[match]}))
+    assert study.fine_tune_stage("lora").samples == (7 if match == "samples" else None)
+
+
+@pytest.mark.parametrize("milestones", [False, True])
+def test_fine_tuning_is_told_of_milestones(milestones):
+    study = load_study(changed("budget", {"milestones": milestones}))
+    assert study.fine_tune_stage("lora").milestones is milestones
+
+
+def test_the_tables_know_what_each_method_updates():
+    config = changed("methods.mine", {"kind": "full", "per": "split"})
+    config["grid"]["method"] = ["lora", "mine"]
+    assert load_study(config).build_tables_stage().methods == {"lora": "lora", "mine": "full"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "processes", "world"),
+    [
+        ({}, 1, 1),
+        ({"gpu": 4}, 4, 4),
+        ({"gpu": 4, "nodes": 2}, 4, 8),
+        ({"nodes": 2}, 1, 2),
+        ({"processes": 2}, 2, 2),
+        ({"gpu": 4, "processes": 1}, 1, 1),
+    ],
+)
+def test_a_process_a_gpu_trains_unless_a_model_says_otherwise(resources, processes, world):
+    found = ModelResources(**resources)
+    assert (found.node_processes, found.world) == (processes, world)
 
 
 SHADOWS = ("self_qa_shadowed_loss", "self_qa_other_news", "self_qa_other_news_loss", "self_qa_filler")
@@ -693,6 +811,15 @@ def test_an_entry_of_the_catalogue_that_is_not_selected_reaches_no_job(path, val
     ("path", "value"),
     [
         ("models.smollm2-135m.resources", {"threads": 4}),
+        ("models.smollm2-135m.resources.tokens_per_pass", 4096),
+        ("models.smollm2-135m.resources.deepspeed", "config/deepspeed/zero3.json"),
+        ("models.smollm2-135m.resources.nodes", 2),
+        ("models.smollm2-135m.resources.processes", 2),
+        ("models.smollm2-135m.resources.gpu", 2),
+        ("models.smollm2-135m.resources.activation_checkpointing", True),
+        ("training", {"checkpoint_minutes": 1, "tensorboard": True}),
+        ("training.checkpoint_minutes", 1),
+        ("training.tensorboard", True),
         ("models.smollm2-135m.licence", "MIT"),
         ("results", "elsewhere"),
         ("splits.events.path", "elsewhere.yaml"),
@@ -717,6 +844,7 @@ TAUGHT = changed(
 SELF = "smollm2-135m"
 KINDS = tuple(SHIPPED["kinds"])
 SCORED = {("score", "mathematics"), ("score", "events")}
+TRAINED = {("fine_tune", "lora"), ("score_answers", "lora")}
 COMPOSED = {("compose_training", name) for name in SHIPPED["protocols"]}
 GENERATED = {("generate_study", SELF, kind) for kind in KINDS}
 FILTERED = {("filter_study", SELF, kind) for kind in KINDS}
@@ -728,14 +856,18 @@ def composed(*protocols: str) -> set[tuple]:
     return {("compose_training", protocol) for protocol in protocols}
 
 
+def mixes_of(protocol: str) -> list[str]:
+    return [name for name, some in SHIPPED["protocols"].items() if protocol in some.get("mix", ())]
+
+
 def studied(*kinds: str, teacher: str = SELF) -> set[tuple]:
     return {(stage, teacher, kind) for stage in ("generate_study", "filter_study") for kind in kinds}
 
 
 def test_the_wide_grid_has_jobs_of_every_kind():
     assert set(stages(load_study(WIDE))) == {
-        ("prepare_model", SELF), ("validate_news", "mathematics"), ("validate_news", "events"), ("fine_tune", "lora"),
-        ("estimate_effects",), *TABLES, *SCORED, *COMPOSED, *GENERATED, *FILTERED, *REPLAYED,
+        ("prepare_model", SELF), ("validate_news", "mathematics"), ("validate_news", "events"), ("estimate_effects",),
+        *TRAINED, *TABLES, *SCORED, *COMPOSED, *GENERATED, *FILTERED, *REPLAYED,
     }  # fmt: skip
 
 
@@ -763,10 +895,18 @@ def test_the_wide_grid_has_jobs_of_every_kind():
         ("filters.check_support", True, GENERATED | FILTERED),
         ("replay.general.rows", 10, REPLAYED),
         ("replay.general.path", "elsewhere.yaml", REPLAYED),
-        ("methods.lora.lr", 1e-5, {("fine_tune", "lora")}),
+        ("methods.lora.lr", 1e-5, TRAINED),
+        ("methods.lora.per", "split", TRAINED),
+        ("methods.lora.targets", "all-linear", TRAINED),
+        ("methods.lora.masked_input", {"share": 0.3}, TRAINED),
+        ("methods.lora.lines", {"alpha": 0.2, "beta": 0.8}, TRAINED),
+        ("methods.lora.distill_top_k", 20, TRAINED),
+        ("methods.lora.kind", "full", TRAINED | TABLES),
+        ("budget.milestones", True, TRAINED),
+        ("protocols.self_qa.objective", "distill", composed("self_qa", *mixes_of("self_qa")) | {("estimate_effects",)}),
         ("models.smollm2-135m.dtype", "float32", {("prepare_model", SELF)}),
         ("budget.study_rows", 3, GENERATED | FILTERED),
-        ("budget.samples", 3, COMPOSED | TABLES),
+        ("budget.samples", 3, COMPOSED | TRAINED | TABLES),
         ("budget.items", 3, {("validate_news", "mathematics"), ("validate_news", "events")}),
         ("splits.events.modes", ["cloze"], {("score", "events")}),
         ("prompts.context", "News: {news}\n", GENERATED | COMPOSED | SCORED),
@@ -784,11 +924,33 @@ def test_a_changed_setting_reaches_the_jobs_that_depend_on_it_and_no_others(path
         ("budget.tokens", 500, COMPOSED | TABLES),
         ("budget.samples", 3, set()),
         ("budget.flops", 1e9, set()),
-        ("budget.match", "samples", COMPOSED | TABLES),
+        ("budget.match", "samples", COMPOSED | TRAINED | TABLES),
     ],
 )
 def test_only_the_amount_that_protocols_are_matched_by_reaches_jobs(path, value, told_otherwise):
     assert differing(changed(path, value, TOKENS), TOKENS) == told_otherwise
+
+
+def test_a_changed_method_reaches_its_own_jobs_and_no_other_methods():
+    base = changed("methods.mine", {"kind": "full", "per": "split", "lr": 1e-5}, WIDE)
+    base["grid"]["method"] = ["lora", "mine"]
+    own = {("fine_tune", "mine"), ("score_answers", "mine")}
+    assert differing(changed("methods.mine.half", {"round_steps": 3}, base), base) == own
+    assert differing(changed("methods.mine.lift", {"rank": 8}, base), base) == own
+    assert differing(changed("methods.lora.alpha", 8, base), base) == TRAINED
+
+
+def test_the_rules_that_are_told_a_method_are_those_that_train_and_score_it():
+    """`stages` above says what jobs are told; the rules do."""
+    told = {}
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        _, *rules = re.split(r"^rule (\w+):", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        names, texts = rules[::2], rules[1::2]
+        told |= {n: set(re.findall(r"STUDY\.(\w+_stage)", text)) for n, text in zip(names, texts, strict=True)}
+    assert {rule for rule, some in told.items() if "fine_tune_stage" in some} == {"fine_tune", "score_answers"}
+    assert told["fine_tune"] == {"fine_tune_stage"}
+    assert told["score_answers"] == {"fine_tune_stage", "score_stage"}
+    assert told["score_base"] == {"score_stage"}
 
 
 def test_counting_the_teacher_reaches_the_jobs_that_compose():

@@ -47,10 +47,11 @@ rule score_base:
 
 
 rule score_answers:
-    """Put all questions of a split to a tuned model: one resident base, all adapters of the cell."""
+    """Put all questions of a split to a tuned model, at the end of its training and at its milestones."""
     input:
         model=pattern(RESULTS, "model"),
         adapters=pattern(RESULTS, "adapters"),
+        train_log=pattern(RESULTS, "train_log"),
         news_items=pattern(RESULTS, "items"),
         questions=pattern(RESULTS, "questions"),
         general=STUDY.retention.path,
@@ -81,6 +82,7 @@ rule score_answers:
             --cell {params.cell:q} \
             --model {input.model:q} \
             --adapters {input.adapters:q} \
+            --train-log {input.train_log:q} \
             --items {input.news_items:q} \
             --questions {input.questions:q} \
             --general {input.general:q} \

@@ -64,7 +64,7 @@ rule compose_training:
 
 
 rule fine_tune:
-    """Train the adapters of a cell, one an item, all at once."""
+    """Train what a cell learns: adapters or models, one an item or one for the split."""
     input:
         model=pattern(RESULTS, "model"),
         sequences=pattern(RESULTS, "sequences"),
@@ -82,6 +82,11 @@ rule fine_tune:
         gpu=need("gpu", learner),
         mem_mb=need("mem_mb", learner),
         runtime=need("runtime", learner),
+        nodes=need("nodes", learner),
+        processes=need("node_processes", learner),
+        tokens_per_pass=need("tokens_per_pass", learner),
+        deepspeed=need("deepspeed", learner),
+        activation_checkpointing=need("saves_memory", learner),
     params:
         settings=told(STUDY.fine_tune_stage, "method"),
         cell=cell_name,
@@ -95,5 +100,12 @@ rule fine_tune:
             --sequences {input.sequences:q} \
             --output-adapters {output.adapters:q} \
             --output-log {output.train_log:q} \
+            --nodes {resources.nodes} \
+            --processes {resources.processes} \
+            --deepspeed {resources.deepspeed:q} \
+            --tokens-per-pass {resources.tokens_per_pass} \
+            --activation-checkpointing {resources.activation_checkpointing} \
+            --checkpoint-minutes {STUDY.training.checkpoint_minutes} \
+            --tensorboard {STUDY.training.tensorboard:d} \
             >{log:q} 2>&1
         """

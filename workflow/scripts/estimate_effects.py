@@ -22,7 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.tables import build_table, read_rows, write_table
 
     stage = EstimateEffectsStage.model_validate_json(args.settings)
-    answers, retention = read_rows("answers", args.answers), read_rows("retention", args.retention)
+    answers = [row for row in read_rows("answers", args.answers) if not row["milestone"]]
+    retention = read_rows("retention", args.retention)
     table = build_table("effects", estimate_effects(answers, retention, stage))
     write_table(table, args.output, stage.model_dump(mode="json"))
     write_table(table, args.output.with_suffix(".csv"))

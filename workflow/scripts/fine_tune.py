@@ -1,10 +1,13 @@
-"""Train the adapters of a cell, one an item, all at once.
+"""Train what a cell learns: adapters or models, one an item or one for the split, on one process or several.
 
-In: the learner, training sequences, the method (settings). Out: `adapters/<item>/` in PEFT's format and
-`train_log.parquet`.
+In: the learner, training sequences, the method (settings). Out: `adapters/<item or all>/` (PEFT's format, or
+transformers'), there `samples=<n>/` for milestones, and `train_log.parquet`. Unfinished work lives in `unfinished/`
+beside them: a killed run, started again, goes on from it.
 """
 
 import argparse
+import shutil
+import sys
 from pathlib import Path
 
 
@@ -17,22 +20,43 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sequences", required=True, type=Path)
     parser.add_argument("--output-adapters", required=True, type=Path)
     parser.add_argument("--output-log", required=True, type=Path)
+    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="on each node; several train with DeepSpeed")
+    parser.add_argument("--deepspeed", type=Path, help="DeepSpeed's configuration, for several processes")
+    parser.add_argument("--tokens-per-pass", type=int, default=2048)
+    parser.add_argument("--activation-checkpointing", type=int, choices=(0, 1), default=0)
+    parser.add_argument("--checkpoint-minutes", type=float, default=10.0)
+    parser.add_argument("--tensorboard", type=int, choices=(0, 1), default=0)
     args = parser.parse_args(argv)
 
-    from sys2ft.grid import Cell
-    from sys2ft.models import load_model
-    from sys2ft.settings.stages import FineTuneStage
-    from sys2ft.tables import atomic_path, build_table, read_rows, write_table
-    from sys2ft.training.fine_tune import fine_tune_items
+    from sys2ft.training.launch import join, leave, relaunch
 
-    stage = FineTuneStage.model_validate_json(args.settings)
-    cell = Cell.from_path(args.cell)
-    sequences = read_rows("sequences", args.sequences)
-    bank, log = fine_tune_items(load_model(args.model), sequences, stage.method, ["fine_tune", *cell.keys().values()])
-    with atomic_path(args.output_adapters) as folder:
-        for index, name in enumerate(bank.names):
-            bank.export(index, folder / name, cell.model)
-    write_table(build_table("train_log", log, cell.keys()), args.output_log, stage.model_dump(mode="json"))
+    relaunch(args.nodes, args.processes)
+    join()
+
+    from sys2ft.grid import Cell
+    from sys2ft.settings.stages import FineTuneStage
+    from sys2ft.tables import build_table, read_rows, write_table
+    from sys2ft.training.cell import Run, fine_tune_cell, is_first
+    from sys2ft.training.checkpoint import InterruptedTraining
+
+    stage, cell = FineTuneStage.model_validate_json(args.settings), Cell.from_path(args.cell)
+    unfinished = args.output_adapters.parent / "unfinished"
+    curves = args.output_adapters.parent / "tensorboard" if args.tensorboard else None
+    saves = bool(args.activation_checkpointing)
+    run = Run(unfinished, args.tokens_per_pass, saves, args.deepspeed, args.checkpoint_minutes, curves)
+    try:
+        log = fine_tune_cell(args.model, read_rows("sequences", args.sequences), stage, cell, run)
+    except InterruptedTraining as stop:
+        print(stop, flush=True)
+        leave()
+        sys.exit(128 + stop.signum)
+    if is_first():
+        write_table(build_table("train_log", log, cell.keys()), args.output_log, stage.model_dump(mode="json"))
+        shutil.rmtree(args.output_adapters, ignore_errors=True)
+        (unfinished / "adapters").rename(args.output_adapters)
+        shutil.rmtree(unfinished)
+    leave()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Put all questions of a split to a tuned model: one resident base, all adapters of the cell.
+"""Put all questions of a split to a tuned model, at the end of its training and at its milestones.
 
-In: the learner, its adapters, items, questions, how to ask (settings). Out: `answers.parquet`.
+In: the learner, its adapters (or trained models) and training log, items, questions, how to ask (settings).
+Out: `answers.parquet`, `retention.parquet`.
 """
 
 import argparse
@@ -11,10 +12,11 @@ def main(argv: list[str] | None = None) -> None:
     """Parse the command line and do the work."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", required=True, help="JSON of ScoreStage")
-    parser.add_argument("--method", required=True, help="JSON of FineTuneStage: the adapters' shape")
+    parser.add_argument("--method", required=True, help="JSON of FineTuneStage: what was trained")
     parser.add_argument("--cell", required=True, help="model=.../method=.../...")
     parser.add_argument("--model", required=True, type=Path, help="the learner's model.json")
     parser.add_argument("--adapters", required=True, type=Path)
+    parser.add_argument("--train-log", required=True, type=Path)
     parser.add_argument("--items", required=True, type=Path)
     parser.add_argument("--questions", required=True, type=Path)
     parser.add_argument("--general", required=True, type=Path, help="the YAML file of general questions")
@@ -22,25 +24,26 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output-retention", required=True, type=Path)
     args = parser.parse_args(argv)
 
+    from sys2ft.evaluation.respondents import choose_readers, open_respondents, training_points
     from sys2ft.evaluation.scoring import score_retention, score_split
     from sys2ft.grid import Cell
-    from sys2ft.models import load_model, load_tokenizer
+    from sys2ft.models import load_tokenizer
     from sys2ft.news.items import asked, load_general
     from sys2ft.settings.stages import FineTuneStage, ScoreStage
     from sys2ft.tables import build_table, read_rows, write_table
-    from sys2ft.training.lora_bank import LoraBank
 
     stage = ScoreStage.model_validate_json(args.settings)
-    method = FineTuneStage.model_validate_json(args.method).method
+    trained = FineTuneStage.model_validate_json(args.method)
     cell = Cell.from_path(args.cell)
     items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
-    names = [item["item"] for item in items]
-    model, tokenizer = load_model(args.model), load_tokenizer(args.model)
-    bank = LoraBank(model, names, method)
-    digests = {name: bank.load(index, args.adapters / name) for index, name in enumerate(names)}
+    readers = choose_readers([item["item"] for item in items], trained.method)
+    points = training_points(read_rows("train_log", args.train_log), trained.milestones)
     general = [asked(question) for question in load_general(args.general).questions]
-    answers = score_split(model, tokenizer, items, questions, stage, bank, digests)
-    retention = score_retention(model, tokenizer, general, stage, bank, digests)
+    tokenizer = load_tokenizer(args.model)
+    answers, retention = [], []
+    for respondent in open_respondents(args.model, args.adapters, readers, trained.method, points):
+        answers += score_split(respondent, tokenizer, items, questions, stage)
+        retention += [] if respondent.milestone else score_retention(respondent, tokenizer, general, stage)
     settings = stage.model_dump(mode="json")
     write_table(build_table("answers", answers, cell.keys()), args.output, settings)
     write_table(build_table("retention", retention, cell.keys()), args.output_retention, settings)

@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> None:
 
     import json
 
+    from sys2ft.evaluation.respondents import Respondent
     from sys2ft.evaluation.scoring import score_retention, score_split
     from sys2ft.grid import NONE
     from sys2ft.models import load_model, load_tokenizer
@@ -33,9 +34,9 @@ def main(argv: list[str] | None = None) -> None:
     keys = {**json.loads(args.axes), "method": NONE, "protocol": NONE, "teacher": NONE, "seed": None}
     items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
     general = [asked(question) for question in load_general(args.general).questions]
-    model, tokenizer = load_model(args.model), load_tokenizer(args.model)
-    answers = score_split(model, tokenizer, items, questions, stage)
-    retention = score_retention(model, tokenizer, general, stage)
+    base, tokenizer = Respondent(load_model(args.model)), load_tokenizer(args.model)
+    answers = score_split(base, tokenizer, items, questions, stage)
+    retention = score_retention(base, tokenizer, general, stage)
     settings = stage.model_dump(mode="json")
     write_table(build_table("answers", answers, keys), args.output, settings)
     write_table(build_table("retention", retention, keys), args.output_retention, settings)

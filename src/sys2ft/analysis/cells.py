@@ -20,6 +20,7 @@ def summarise_cell(
     parameters: int,
     match: str,
     amount: float,
+    method: str = "lora",
 ) -> dict[str, Any]:
     """One row of `cells`, without the cell's keys.
 
@@ -30,13 +31,15 @@ def summarise_cell(
         parameters: of the learner.
         match: what protocols are matched by.
         amount: how many of it an item.
+        method: what is updated, `lora` or `full`.
     """
     tokens = sum(row["tokens"] for row in log)
-    steps = {row["step"]: row for row in log}
+    # A step of a bank is a step of all items, and each item's row tells its cost; models are trained one by one.
+    steps = {(row["step"], row["item"] if method == "full" else None): row for row in log}
     firsts, lasts = {row["item"]: row["loss"] for row in reversed(log)}, {row["item"]: row["loss"] for row in log}
     computed = sum(row["computed_tokens"] for row in steps.values())
     study = summarise_study(counts)
-    flops = training_flops(parameters, tokens)
+    flops = training_flops(parameters, tokens, sum(row["context_tokens"] for row in log), method)
     return {
         "items": len({row["item"] for row in questions}),
         "questions": len(questions),
@@ -51,7 +54,7 @@ def summarise_cell(
         "first_loss": _mean([*firsts.values()]),
         "last_loss": _mean([*lasts.values()]),
         "train_seconds": sum(row["seconds"] for row in steps.values()),
-        "computed_share": computed / tokens,
+        "useful_share": tokens / computed,
     }
 
 
@@ -87,4 +90,5 @@ def read_cell(results: str, cell: Cell, stage: BuildTablesStage) -> dict[str, An
         load_manifest(cell_path(results, "model", cell))["parameters"],
         stage.match,
         stage.amount,
+        stage.methods[cell.method],
     )

@@ -29,10 +29,12 @@ class Asking:
     news: Row | None
     """The item in the prompt."""
     reader: str
-    """The item whose adapter answers (where there are adapters)."""
+    """Who answers: the name of an adapter or a trained model; 'none' for the base."""
 
 
-def ask_all(items: Sequence[Row], questions: Sequence[Row], scoring: ScoringSettings, tuned: bool) -> Iterator[Asking]:
+def ask_all(
+    items: Sequence[Row], questions: Sequence[Row], scoring: ScoringSettings, readers: Mapping[str, str] | None
+) -> Iterator[Asking]:
     """All ways every question of a split is put to a model.
 
     The other item of `other_news` and `other_adapter` is the next one of the split, the first after the last.
@@ -40,23 +42,25 @@ def ask_all(items: Sequence[Row], questions: Sequence[Row], scoring: ScoringSett
     Args:
         items: rows of the table `items`.
         questions: rows of the table `questions`.
-        tuned: whether the model has adapters; without them there is no `other_adapter`.
+        readers: for each item who learned it; None for the base. Where one learned them all, as for the base, there
+            is no `other_adapter`.
     """
     by_name = {item["item"]: item for item in items}
     names = list(by_name)
     following = dict(zip(names, names[1:] + names[:1], strict=True))
     for question in questions:
         own = question["item"]
+        reader, other = (NONE, NONE) if readers is None else (readers[own], readers[following[own]])
         for mode in scoring.modes:
             for condition in scoring.conditions:
                 news = {"closed_book": None, "in_context": by_name[own], "other_news": by_name[following[own]]}[
                     condition
                 ]
-                yield Asking(own, question, condition, NONE, mode, news, own)
+                yield Asking(own, question, condition, NONE, mode, news, reader)
                 if "blank_question" in scoring.controls and condition != "other_news":
-                    yield Asking(own, question, condition, "blank_question", mode, news, own)
-            if tuned and "other_adapter" in scoring.controls:
-                yield Asking(own, question, "closed_book", "other_adapter", mode, None, following[own])
+                    yield Asking(own, question, condition, "blank_question", mode, news, reader)
+            if other != reader and "other_adapter" in scoring.controls:
+                yield Asking(own, question, "closed_book", "other_adapter", mode, None, other)
 
 
 def check_others_exist(split: str, items: int, scoring: ScoringSettings) -> str | None:

@@ -6,13 +6,14 @@ orders of the options. `cloze` does not show them and compares the mean log-prob
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from sys2ft.chat import encode_text, render_prompt
 from sys2ft.evaluation.questions import LETTERS, NONE, Asking, ask_all, option_orders, prompt_messages
+from sys2ft.evaluation.respondents import Respondent
 from sys2ft.forward import token_log_probabilities
 from sys2ft.packing import BASE, Pass, TokenSequence, make_passes
 from sys2ft.progress import progress_bar
@@ -31,22 +32,18 @@ class _Branch:
 
 
 def score_split(
-    model: Any,
+    respondent: Respondent,
     tokenizer: Any,
     items: Sequence[Mapping[str, Any]],
     questions: Sequence[Mapping[str, Any]],
     stage: ScoreStage,
-    bank: LoraBank | None = None,
-    digests: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Put every question of a split to a model, in every way the settings name.
+    """Put every question of a split to who answers it, in every way the settings name.
 
     Args:
-        model: the base; with `bank`, the model that the bank was put on.
+        respondent: what is asked of others is left out.
         items: rows of the table `items`.
         questions: rows of the table `questions`.
-        bank: adapters named as the items; None scores the base.
-        digests: for each item its adapter's digest, where there is a bank.
 
     Returns:
         Rows of the table `answers`, without the cell's keys.
@@ -54,30 +51,31 @@ def score_split(
     Raises:
         ValueError: a prompt with its option is longer than the model's context, or an option has no token.
     """
-    askings = list(ask_all(items, questions, stage.scoring, tuned=bank is not None))
+    bank = respondent.bank
+    here = (NONE,) if respondent.readers is None else respondent.names
+    askings = [one for one in ask_all(items, questions, stage.scoring, respondent.readers) if one.reader in here]
     sequences: list[TokenSequence] = []
     branches: list[list[_Branch]] = []
     for asking in askings:
         adapter = BASE if bank is None else bank.names.index(asking.reader)
         branches.append(_branches(asking, stage, tokenizer, adapter, sequences))
-    _check_lengths(model, askings, branches, sequences)
-    sums = _sum_log_probabilities(model, bank, sequences, stage)
-    rows = []
-    for asking, found in zip(askings, branches, strict=True):
-        row = {"adapter": None if digests is None else digests[asking.reader]}
-        rows.append(_answer(asking, found, sequences, sums) | row)
-    return rows
+    _check_lengths(respondent.model, askings, branches, sequences)
+    sums = _sum_log_probabilities(respondent.model, bank, sequences, stage)
+    return [
+        _answer(asking, found, sequences, sums)
+        | {
+            "adapter": respondent.digests.get(asking.reader),
+            "samples_seen": respondent.samples.get(asking.reader, 0),
+            "milestone": respondent.milestone,
+        }
+        for asking, found in zip(askings, branches, strict=True)
+    ]
 
 
 def score_retention(
-    model: Any,
-    tokenizer: Any,
-    general: Sequence[Mapping[str, Any]],
-    stage: ScoreStage,
-    bank: LoraBank | None = None,
-    digests: Mapping[str, str] | None = None,
+    respondent: Respondent, tokenizer: Any, general: Sequence[Mapping[str, Any]], stage: ScoreStage
 ) -> list[dict[str, Any]]:
-    """Put general questions, closed book, to the base or to every adapter of a bank.
+    """Put general questions, closed book, to the base or to everyone who is here.
 
     Args:
         general: questions as `news.items.asked` gives them.
@@ -85,12 +83,15 @@ def score_retention(
     Returns:
         Rows of the table `retention`, without the cell's keys.
     """
-    readers = [NONE] if bank is None else bank.names
+    base = respondent.readers is None
+    readers = [NONE] if base else respondent.names
     plain = {"conditions": ("closed_book",), "controls": (), "modes": stage.scoring.retention_modes}
     stage = stage.model_copy(update={"scoring": stage.scoring.model_copy(update=plain)})
     questions = [{**question, "item": reader, "kind": "general"} for reader in readers for question in general]
-    rows = score_split(model, tokenizer, [{"item": reader} for reader in readers], questions, stage, bank, digests)
-    return [{name: row[name] for name in row if name not in ("kind", "condition", "control")} for row in rows]
+    asked = replace(respondent, readers=None if base else {reader: reader for reader in readers})
+    rows = score_split(asked, tokenizer, [{"item": reader} for reader in readers], questions, stage)
+    left_out = ("kind", "condition", "control", "samples_seen", "milestone")
+    return [{name: row[name] for name in row if name not in left_out} for row in rows]
 
 
 def _branches(
@@ -138,7 +139,7 @@ def _sum_log_probabilities(
     sums = torch.zeros(len(sequences), dtype=torch.float64)
     adapters = 0 if bank is None else len(bank.names)
     with torch.inference_mode(), progress_bar(len(sequences), "options", "score") as bar:
-        for step in make_passes(sequences, stage.scoring.row_tokens, stage.scoring.tokens_per_pass, adapters):
+        for step in make_passes(sequences, stage.scoring.tokens_per_pass, adapters):
             sums.index_add_(0, step.sequences, forward(step).double().cpu())
             bar.update(len(step.sequences.unique()))
     return sums.tolist()

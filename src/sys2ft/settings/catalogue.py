@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from sys2ft.settings.base import Dtype, Frozen, Mode, Name, check_template
+from sys2ft.settings.methods import HalfSettings, LiftSettings, LinesSettings, MaskedInputSettings
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -59,6 +60,31 @@ class ModelResources(Frozen):
     """Main memory, in MB."""
     runtime: int = Field(60, ge=1)
     """Minutes."""
+    nodes: int = Field(1, ge=1)
+    """Nodes that fine-tune a cell together, each with the GPUs and processes given here."""
+    processes: int | None = Field(None, ge=1)
+    """Processes a node that fine-tune a cell together, with DeepSpeed when there are several; null: one a GPU."""
+    deepspeed: str = "config/deepspeed/zero2.json"
+    """DeepSpeed's configuration, used when several processes fine-tune a cell together."""
+    tokens_per_pass: int = Field(2048, ge=16)
+    """Tokens in one forward and backward pass of fine-tuning; bounds memory, and results do not depend on it."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, a third more time."""
+
+    @property
+    def saves_memory(self) -> int:
+        """`activation_checkpointing` as a number."""
+        return int(self.activation_checkpointing)
+
+    @property
+    def world(self) -> int:
+        """Processes that fine-tune a cell together."""
+        return self.nodes * self.node_processes
+
+    @property
+    def node_processes(self) -> int:
+        """The same on each node."""
+        return self.processes or max(1, self.gpu)
 
 
 class ModelSettings(Frozen):
@@ -72,15 +98,31 @@ class ModelSettings(Frozen):
 
 
 class MethodSettings(Frozen):
-    """What is updated, and how. `lora`: one adapter an item, all items of a split trained at once."""
+    """What is updated, and how. `lora` with `per: item`: all items of a split are trained at once, side by side."""
 
-    kind: Literal["lora"] = "lora"
+    kind: Literal["lora", "full"] = "lora"
+    """Low-rank adapters on a frozen model, or all of its weights."""
+    per: Literal["item", "split"] = "item"
+    """Whether every item has a learner of its own, or all items of a split share one, which takes them in turn."""
+    half: HalfSettings | None = None
+    """With `full`: Half Fine-Tuning."""
+    lift: LiftSettings | None = None
+    """With `full`: principal weights only."""
+    masked_input: MaskedInputSettings | None = None
+    """Random input tokens of what is trained are hidden."""
+    lines: LinesSettings | None = None
+    """After training the update is scaled by depth."""
+    distill_top_k: int | None = Field(None, ge=1)
+    """Of distilled protocols: how many of the base's likeliest tokens are imitated, all others counting as one; null:
+    the whole vocabulary."""
     rank: int = Field(16, ge=1, multiple_of=8)
     """A multiple of 8, as grouped matrix products on GPUs ask for."""
     alpha: float = Field(32.0, gt=0)
     """The update is scaled by alpha / rank."""
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    """Last names of the linear modules that get an adapter."""
+    targets: tuple[str, ...] | Literal["all-linear"] = (
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    )  # fmt: skip
+    """Last names of the linear modules that get an adapter; `all-linear`: all but the output layer."""
     lr: float = Field(5e-4, gt=0)
     """Constant after warm-up, so that a learning curve can be read off one run."""
     warmup_steps: int = Field(2, ge=0)
@@ -92,10 +134,16 @@ class MethodSettings(Frozen):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     """Of each adapter's own gradient."""
-    row_tokens: int = Field(512, ge=16)
-    """Sequences are packed into rows of this many tokens; attention costs its square."""
-    tokens_per_pass: int = Field(2048, ge=16)
-    """Tokens in one forward and backward pass; bounds memory, does not change results."""
+
+    @model_validator(mode="after")
+    def _fields_of_the_kind(self) -> "MethodSettings":
+        if self.kind != "full" and (self.half or self.lift):
+            raise ValueError("half and lift choose among all weights; write kind: full, or remove them")
+        if self.half and self.lift:
+            raise ValueError("half and lift exclude each other; give one of them")
+        if self.lift and self.weight_decay:
+            raise ValueError("lift leaves most weights as they are, and weight_decay would not; set weight_decay: 0")
+        return self
 
 
 class ProtocolSettings(Frozen):
@@ -117,6 +165,9 @@ class ProtocolSettings(Frozen):
     the next item of the split, or neutral prose with as many tokens as the item."""
     prefix_loss: bool = False
     """Whether the prefix is trained as well."""
+    objective: Literal["sft", "distill"] = "sft"
+    """`sft` trains the text itself; `distill` trains what the frozen base says token by token on the same text with
+    the item in its context (context or prompt distillation)."""
 
     @field_validator("ask")
     @classmethod
@@ -127,8 +178,12 @@ class ProtocolSettings(Frozen):
     def _fields_agree(self) -> "ProtocolSettings":
         if sum(given is not None for given in (self.study, self.replay, self.mix)) > 1:
             raise ValueError("study, replay and mix exclude each other; give one of them")
-        if self.mix is not None and (self.ask or self.prefix != "none" or self.prefix_loss):
-            raise ValueError("a mix takes ask and prefix from its protocols; remove them here")
+        if self.mix is not None and (self.ask or self.prefix != "none" or self.prefix_loss or self.objective != "sft"):
+            raise ValueError("a mix takes ask, prefix and objective from its protocols; remove them here")
+        if self.objective == "distill" and (self.prefix != "none" or self.replay):
+            raise ValueError(
+                "a distilled sequence has the news in context for the base alone; remove prefix and replay"
+            )
         if self.prefix_loss and self.prefix == "none":
             raise ValueError("prefix_loss without a prefix; set prefix: own_news or remove prefix_loss")
         if self.mix is None and not self.ask:

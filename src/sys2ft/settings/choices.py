@@ -43,6 +43,8 @@ class BudgetSettings(Frozen):
     """FLOPs an item, with `match: flops`."""
     count_teacher: bool = False
     """Whether the FLOPs of writing an item's study data are part of its FLOPs."""
+    milestones: bool = False
+    """Whether what was learned is kept and scored along the way too, after 1, 2, 4, ... sequences of each learner."""
 
     @model_validator(mode="after")
     def _amount(self) -> "BudgetSettings":
@@ -73,6 +75,15 @@ class FilterSettings(Frozen):
     """A row that holds such a share of an evaluation question's runs, or of an option's, is left out."""
 
 
+class TrainingSettings(Frozen):
+    """What is done beside fine-tuning; no result depends on it."""
+
+    checkpoint_minutes: float = Field(10.0, ge=0)
+    """Between two checkpoints, from which a killed job goes on; a job that is told to stop writes one at once."""
+    tensorboard: bool = False
+    """Whether each cell's folder gets TensorBoard's files."""
+
+
 class ScoringSettings(Frozen):
     """How questions are asked and answers are read."""
 
@@ -84,8 +95,6 @@ class ScoringSettings(Frozen):
     neutral_question: str = "Answer the question."
     """Stands in place of the question in the control `blank_question`."""
     letter_instruction: str = "Answer with the letter of the right option only."
-    row_tokens: int = Field(512, ge=16)
-    """Rows of this many tokens; a prefix is computed again in every row that needs it."""
     tokens_per_pass: int = Field(3072, ge=16)
     """Tokens in one forward pass; bounds memory."""
 

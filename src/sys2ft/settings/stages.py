@@ -94,6 +94,10 @@ class FineTuneStage(Frozen):
     """What `fine_tune` is told."""
 
     method: MethodSettings
+    samples: int | None = None
+    """Training sequences that every item must have; null: as many as there are."""
+    milestones: bool = False
+    """Whether what was learned is kept after 1, 2, 4, ... sequences too."""
 
 
 class ScoreStage(Frozen):
@@ -117,6 +121,8 @@ class BuildTablesStage(Frozen):
     grid: GridSettings
     kinds: dict[str, tuple[str, ...]]
     """For each protocol of the grid its kinds of study data."""
+    methods: dict[str, str]
+    """For each method of the grid what it updates: `lora` or `full`."""
     match: str
     amount: float
 

@@ -28,6 +28,7 @@ from sys2ft.settings.choices import (
     RetentionSettings,
     ScoringSettings,
     StatisticsSettings,
+    TrainingSettings,
 )
 from sys2ft.settings.prompts import KindPrompts, load_prompts
 from sys2ft.settings.stages import (
@@ -63,6 +64,7 @@ class Study(Frozen):
     prompts: PromptSettings = PromptSettings()
     budget: BudgetSettings = BudgetSettings()
     filters: FilterSettings = FilterSettings()
+    training: TrainingSettings = TrainingSettings()
     scoring: ScoringSettings = ScoringSettings()
     retention: RetentionSettings = RetentionSettings()
     statistics: StatisticsSettings = StatisticsSettings()
@@ -183,7 +185,8 @@ class Study(Frozen):
 
     def fine_tune_stage(self, method: str) -> FineTuneStage:
         """Settings of `fine_tune`."""
-        return FineTuneStage(method=self.methods[method])
+        samples = self.budget.samples if self.budget.match == "samples" else None
+        return FineTuneStage(method=self.methods[method], samples=samples, milestones=self.budget.milestones)
 
     def score_stage(self, split: str) -> ScoreStage:
         """Settings of `score_base` and `score_answers`."""
@@ -199,14 +202,17 @@ class Study(Frozen):
             for shadowed, protocol in chosen.items()
             if protocol.prefix != "none"
             for plain, other in chosen.items()
-            if (other.study, other.ask, other.prefix, other.mix) == (protocol.study, protocol.ask, "none", None)
+            if other == protocol.model_copy(update={"prefix": "none", "prefix_loss": False})
         )
         return EstimateEffectsStage(statistics=self.statistics, shadow_pairs=pairs)
 
     def build_tables_stage(self) -> BuildTablesStage:
         """Settings of `build_tables`."""
         kinds = {name: self.kinds_of(name) for name in self.grid.protocol}
-        return BuildTablesStage(grid=self.grid, kinds=kinds, match=self.budget.match, amount=self.budget.amount)
+        methods = {name: self.methods[name].kind for name in self.grid.method}
+        return BuildTablesStage(
+            grid=self.grid, kinds=kinds, methods=methods, match=self.budget.match, amount=self.budget.amount
+        )
 
 
 def load_study(config: Mapping[str, Any], file: str | Path = "config/config.yaml") -> Study:
@@ -231,7 +237,7 @@ def _known_keys(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """The keys that each part of the configuration may have, by its dotted path."""
     parts: dict[str, type[Frozen]] = {
         "": Study, "prompts": PromptSettings, "budget": BudgetSettings, "filters": FilterSettings,
-        "scoring": ScoringSettings, "retention": RetentionSettings, "statistics": StatisticsSettings,
+        "training": TrainingSettings, "scoring": ScoringSettings, "retention": RetentionSettings, "statistics": StatisticsSettings,
         "grid": GridSettings,
     }  # fmt: skip
     catalogue: dict[str, type[Frozen]] = {

@@ -1,52 +1,88 @@
 """A bank of LoRA adapters on one frozen base, all resident, each token routed to its own adapter.
 
 Source of the update: LoRA (Hu et al. 2021, arXiv 2106.09685), y = W x + (alpha / rank) B A x. Here A and B of all N
-adapters are stacked, tokens are sorted by adapter, and one grouped matrix product serves them all: no loop over
+adapters are stacked, tokens lie sorted by adapter, and one grouped matrix product serves them all: no loop over
 adapters and no padding to the longest. A bank of one is plain LoRA. Adapters are exported in PEFT's format.
+
+An adapter is one flat parameter, so that optimisers, gradient norms and ZeRO partitions come adapter by adapter.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sys2ft.forward import Routing, token_log_probabilities
+from sys2ft.forward import token_logits, use_packed_attention
 from sys2ft.packing import Pass
 from sys2ft.settings.catalogue import MethodSettings
+from sys2ft.training.lines import scale_lora
+from sys2ft.training.objective import Context, token_losses
 
 PEFT_PREFIX = "base_model.model."
 
 
-class BankLinear(nn.Module):
-    """A frozen linear module and the N adapters on it."""
+class Routing:
+    """Where each adapter's tokens end in the pass under way, (N,); None: the base alone."""
 
-    def __init__(self, base: nn.Linear, adapters: int, rank: int, scaling: float, routing: Routing):
+    offsets: Tensor | None = None
+
+
+class BankLinear(nn.Module):
+    """A frozen linear module and what N adapters add to it."""
+
+    def __init__(self, base: nn.Linear, scaling: float, routing: Routing):
         super().__init__()
-        self.base = base
-        self.scaling = scaling
-        self.routing = routing
-        device = base.weight.device
-        self.lora_A = nn.Parameter(torch.zeros(adapters, base.in_features, rank, device=device))
-        self.lora_B = nn.Parameter(torch.zeros(adapters, rank, base.out_features, device=device))
+        self.base, self.scaling, self.routing = base, scaling, routing
+        self.weights: tuple[Tensor, Tensor] | None = None
+        """A (N, in_features, rank) and B (N, rank, out_features) of the pass under way."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
         output = self.base(hidden)
         offsets = self.routing.offsets
-        if offsets is None:
+        if offsets is None or self.weights is None:
             return output
         flat = hidden.reshape(-1, hidden.shape[-1])
-        low = functional.grouped_mm(flat, self.lora_A.to(hidden.dtype), offs=offsets)
-        update = functional.grouped_mm(low, self.lora_B.to(hidden.dtype), offs=offsets)
-        return output + update.view_as(output) * self.scaling
+        low = functional.grouped_mm(flat, self.weights[0], offs=offsets)
+        update = functional.grouped_mm(low, self.weights[1], offs=offsets)
+        return torch.add(output, update.view_as(output), alpha=self.scaling)
 
 
-class LoraBank:
+class _Parts(torch.autograd.Function):
+    """N flat adapters, stacked, cast and cut into the parts of the linear modules: (N, size) each.
+
+    As `torch.stack(adapters).to(dtype).split(sizes, 1)`, without its copies: rows of one tensor are stacked already,
+    and each part's gradient goes straight to its place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, sizes: list[int], dtype: torch.dtype, *adapters: Tensor) -> tuple[Tensor, ...]:
+        ctx.sizes = sizes
+        return _stack(adapters).to(dtype, copy=True).split(sizes, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple:  # type: ignore[override]
+        whole = gradients[0].new_empty(len(gradients[0]), sum(ctx.sizes), dtype=torch.float32)
+        for place, gradient in zip(whole.split(ctx.sizes, 1), gradients, strict=True):
+            place.copy_(gradient)
+        return (None, None, *whole.unbind(0))
+
+
+def _stack(adapters: Sequence[Tensor]) -> Tensor:
+    """(N, size); no copy where they lie one after the other, as a bank makes them and some engines do not keep them."""
+    first, size = adapters[0], adapters[0].numel()
+    step = size * first.element_size()
+    if all(one.data_ptr() == first.data_ptr() + number * step for number, one in enumerate(adapters)):
+        return first.detach().as_strided((len(adapters), size), (size, 1))
+    return torch.stack(list(adapters))
+
+
+class LoraBank(nn.Module):
     """N adapters on a model, one a name. Replaces the target modules in place.
 
     Args:
@@ -55,29 +91,42 @@ class LoraBank:
         method: rank, alpha and target modules.
 
     Raises:
-        ValueError: the model has no module of the target names.
+        ValueError: the model has no module of the target names, or cannot be read in packed rows.
     """
 
-    def __init__(self, model: nn.Module, names: Sequence[str], method: MethodSettings):
+    def __init__(self, model: Any, names: Sequence[str], method: MethodSettings):
+        super().__init__()
+        self.model: Any
+        use_packed_attention(model)
         self.model, self.names, self.method = model.requires_grad_(False), list(names), method
         self.routing = Routing()
-        self.modules: dict[str, BankLinear] = {}
-        targets = [
-            (path, module)
+        self.linears = {
+            path: BankLinear(module, method.alpha / method.rank, self.routing)
             for path, module in model.named_modules()
-            if path.rsplit(".", 1)[-1] in method.targets and isinstance(module, nn.Linear)
-        ]
-        if not targets:
+            if isinstance(module, nn.Linear) and self._is_target(path, module)
+        }
+        if not self.linears:
             raise ValueError(f"the model has no linear module named {', '.join(method.targets)}: set method.targets")
-        for path, module in targets:
+        for path, linear in self.linears.items():
             parent, _, leaf = path.rpartition(".")
-            bank = BankLinear(module, len(names), method.rank, method.alpha / method.rank, self.routing)
-            setattr(model.get_submodule(parent), leaf, bank)
-            self.modules[path] = bank
+            setattr(model.get_submodule(parent), leaf, linear)
+        self.sizes = [size for linear in self.linears.values() for size in self._sizes(linear)]
+        stacked = torch.zeros(len(self.names), sum(self.sizes), device=self.device)
+        for index, flat in enumerate(stacked):
+            self.register_parameter(f"adapter_{index}", nn.Parameter(flat))
 
-    def parameters(self) -> list[nn.Parameter]:
-        """All trained parameters; the first dimension of each is the adapter."""
-        return [parameter for module in self.modules.values() for parameter in (module.lora_A, module.lora_B)]
+    @property
+    def device(self) -> torch.device:
+        """Where base and adapters are."""
+        return next(self.model.parameters()).device
+
+    def adapter(self, index: int) -> nn.Parameter:
+        """One adapter's weights, flat, in float32."""
+        return self.get_parameter(f"adapter_{index}")
+
+    def parameter_groups(self) -> list[list[nn.Parameter]]:
+        """The trained parameters of each adapter."""
+        return [[self.adapter(index)] for index in range(len(self.names))]
 
     def initialise(self, seeds: Sequence[int]) -> None:
         """Draw A as PEFT does (Kaiming uniform, a = sqrt 5) and set B to zero; one seed an adapter.
@@ -86,28 +135,75 @@ class LoraBank:
         """
         for index, seed in enumerate(seeds):
             generator = torch.Generator().manual_seed(seed)
-            for module in self.modules.values():
-                weight = torch.empty(self.method.rank, module.base.in_features)
+            for linear, (low, high) in zip(self.linears.values(), self._views(index), strict=True):
+                weight = torch.empty(self.method.rank, linear.base.in_features)
                 nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
                 with torch.no_grad():
-                    module.lora_A[index] = weight.T
-                    module.lora_B[index] = 0
+                    low.copy_(weight.T)
+                    high.zero_()
+
+    def forward(self, step: Pass, context: Context | None = None) -> Tensor:
+        """The loss of every scored token, (P,) in float32.
+
+        Args:
+            step: on the bank's device; its tokens belong to adapters.
+            context: what the frozen base is to be imitated on (`objective`); None: the targets are trained.
+        """
+        wanted = None if context is None else context.distribution(self.base_logits)
+        return token_losses(self.logits(step), step.targets, wanted)
+
+    def logits(self, step: Pass) -> Tensor:
+        """(P, V): what each scored token is predicted from, each under its own adapter."""
+        self._route(step)
+        return token_logits(self.model, step)
+
+    def base_logits(self, step: Pass) -> Tensor:
+        """(P, V) under the frozen base, adapters off."""
+        self.routing.offsets = None
+        with torch.no_grad():
+            return token_logits(self.model, step)
 
     def log_probabilities(self, step: Pass) -> Tensor:
         """Log-probability of every scored token, (P,) in float32; logits are computed at their places only."""
-        device = next(self.model.parameters()).device
-        return token_log_probabilities(self.model, step, device, self.routing)
+        step = step.to(self.device)
+        return -token_losses(self.logits(step), step.targets)
+
+    def _route(self, step: Pass) -> None:
+        """Give every linear module its part of all adapters, in the model's precision."""
+        self.routing.offsets = step.offsets
+        adapters = [self.adapter(index) for index in range(len(self.names))]
+        parts = iter(_Parts.apply(self.sizes, self.model.dtype, *adapters))
+        for linear in self.linears.values():
+            low = next(parts).view(len(self.names), linear.base.in_features, self.method.rank)
+            linear.weights = low, next(parts).view(len(self.names), self.method.rank, linear.base.out_features)
+
+    def _is_target(self, path: str, module: nn.Linear) -> bool:
+        if self.method.targets == "all-linear":
+            return module is not self.model.get_output_embeddings()
+        return path.rpartition(".")[2] in self.method.targets
+
+    def _sizes(self, linear: BankLinear) -> tuple[int, int]:
+        return linear.base.in_features * self.method.rank, self.method.rank * linear.base.out_features
+
+    def _views(self, index: int) -> list[tuple[Tensor, Tensor]]:
+        """A (in_features, rank) and B (rank, out_features) of one adapter, module by module."""
+        parts = iter(self.adapter(index).detach().split(self.sizes))
+        rank = self.method.rank
+        return [(next(parts).view(-1, rank), next(parts).view(rank, -1)) for _ in self.linears]
 
     def state(self, index: int) -> dict[str, Tensor]:
         """One adapter's weights in float32, under PEFT's names and in its layout."""
         tensors = {}
-        for path, module in self.modules.items():
-            tensors[f"{PEFT_PREFIX}{path}.lora_A.weight"] = module.lora_A[index].detach().T.contiguous().cpu()
-            tensors[f"{PEFT_PREFIX}{path}.lora_B.weight"] = module.lora_B[index].detach().T.contiguous().cpu()
+        for path, (low, high) in zip(self.linears, self._views(index), strict=True):
+            tensors[f"{PEFT_PREFIX}{path}.lora_A.weight"] = low.T.contiguous().cpu()
+            tensors[f"{PEFT_PREFIX}{path}.lora_B.weight"] = high.T.contiguous().cpu()
         return tensors
 
     def export(self, index: int, folder: Path, base_name: str) -> None:
-        """Write one adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors`."""
+        """Write one adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors`.
+
+        Where the method scales layers by depth (LiNeS), what is written is scaled; what is trained is not.
+        """
         from peft import LoraConfig, TaskType
         from safetensors.torch import save_file
 
@@ -115,7 +211,7 @@ class LoraBank:
         config = LoraConfig(
             r=self.method.rank,
             lora_alpha=self.method.alpha,
-            target_modules=list(self.method.targets),
+            target_modules=sorted({path.rpartition(".")[2] for path in self.linears}),
             lora_dropout=0.0,
             bias="none",
             task_type=TaskType.CAUSAL_LM,
@@ -123,10 +219,13 @@ class LoraBank:
             inference_mode=True,
         )
         config.save_pretrained(str(folder))
-        save_file(self.state(index), folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        state = self.state(index)
+        if self.method.lines is not None:
+            state = scale_lora(state, self.method.lines)
+        save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
-    def load(self, index: int, folder: Path) -> str:
-        """Read one adapter and return its digest.
+    def load(self, index: int, folder: Path) -> None:
+        """Read one adapter.
 
         Raises:
             ValueError: it was made for other modules, another rank or another scaling.
@@ -139,16 +238,6 @@ class LoraBank:
         same_scaling = config["lora_alpha"] / config["r"] == self.method.alpha / self.method.rank
         if {name: tensor.shape for name, tensor in tensors.items()} != expected or not same_scaling:
             raise ValueError(f"{folder} does not fit this model and method: train it again")
-        with torch.no_grad():
-            for path, module in self.modules.items():
-                module.lora_A[index] = tensors[f"{PEFT_PREFIX}{path}.lora_A.weight"].T
-                module.lora_B[index] = tensors[f"{PEFT_PREFIX}{path}.lora_B.weight"].T
-        return adapter_digest(folder)
-
-
-def adapter_digest(folder: Path) -> str:
-    """What tells two adapters apart: the start of the SHA-256 of weights and configuration."""
-    digest = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()[:16]
+        for path, (low, high) in zip(self.linears, self._views(index), strict=True):
+            low.copy_(tensors[f"{PEFT_PREFIX}{path}.lora_A.weight"].T)
+            high.copy_(tensors[f"{PEFT_PREFIX}{path}.lora_B.weight"].T)

@@ -1,0 +1,151 @@
+"""A cell's fine-tuning from tables to adapters: every learner it needs, on every process that takes part."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import distributed
+
+from sys2ft.grid import Cell
+from sys2ft.models import load_config, load_manifest, load_tokenizer
+from sys2ft.progress import StepProgress
+from sys2ft.settings.stages import FineTuneStage
+from sys2ft.tables import atomic_path
+from sys2ft.training.batches import Share
+from sys2ft.training.checkpoint import Checkpoints
+from sys2ft.training.engines import Engine, open_engine
+from sys2ft.training.fine_tune import LogRow, Watch, fine_tune
+from sys2ft.training.guards import check_sequences, trained_padding
+from sys2ft.training.launch import meet
+from sys2ft.training.learners import Learner, Member, make_members, open_learner, save_memory
+from sys2ft.training.masked_input import replacement_token
+from sys2ft.training.rules import UpdateRule
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a cell is trained; what is learned does not depend on it.
+
+    Attributes:
+        folder: where unfinished work lives; a killed run goes on from it.
+        tokens_per_pass: of one forward and backward pass.
+        activation_checkpointing: whether activations are computed again.
+        deepspeed: its configuration, for several processes.
+        checkpoint_minutes: between two checkpoints.
+        tensorboard: where its files go; None: there are none.
+    """
+
+    folder: Path
+    tokens_per_pass: int = 2048
+    activation_checkpointing: bool = False
+    deepspeed: Path | None = None
+    checkpoint_minutes: float = 10.0
+    tensorboard: Path | None = None
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes."""
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+def fine_tune_cell(
+    manifest: Path, sequences: Sequence[Mapping[str, Any]], stage: FineTuneStage, cell: Cell, run: Run
+) -> list[LogRow]:
+    """Train what a cell learns; afterwards `run.folder / "adapters"` holds it, on the first process.
+
+    Args:
+        manifest: the learner's `model.json`.
+        sequences: rows of the table `sequences`.
+
+    Returns:
+        Rows of `train_log`, without the cell's keys.
+
+    Raises:
+        ValueError, and what `fine_tune` raises.
+    """
+    config = load_config(manifest)
+    check_sequences(sequences, stage.samples, trained_padding(config))
+    identity = _identity(manifest, sequences, stage, cell)
+    seed_parts = ("fine_tune", *cell.keys().values())
+    members = make_members(sequences, stage.method, seed_parts)
+    together = [members] if stage.method.kind == "lora" else [[member] for member in members]
+    log: list[LogRow] = []
+    for group in together:
+        folder = run.folder / group[0].name if len(together) > 1 else run.folder
+        log += _train_group(manifest, group, stage, cell, run, folder, identity, seed_parts)
+    return log
+
+
+def _train_group(
+    manifest: Path, members: Sequence[Member], stage: FineTuneStage, cell: Cell, run: Run, folder: Path, identity: str,
+    seed_parts: Sequence[object],
+) -> list[LogRow]:  # fmt: skip
+    """Train one learner, or take over what an earlier run finished."""
+    finished = folder / "finished.json"
+    if finished.exists() and (found := json.loads(finished.read_text()))["identity"] == identity:
+        return found["log"]
+    learner = open_learner(manifest, members, stage.method, seed_parts)
+    if run.activation_checkpointing:
+        save_memory(learner)
+    engine = open_engine(learner, stage.method, run.deepspeed, load_manifest(manifest)["dtype"])
+    rule = UpdateRule(learner, stage.method, engine.optimiser, members[0].seed)
+    share = Share(run.tokens_per_pass, engine.rank, engine.world, _replacement(manifest, stage))
+    log = fine_tune(learner, engine, members, share, rule, _watch(learner, engine, stage, cell, run, folder, identity))
+    with engine.gathered():
+        for index, name in enumerate(learner.names if engine.rank == 0 else ()):
+            learner.export(index, run.folder / "adapters" / name, cell.model)
+    if engine.rank == 0:
+        with atomic_path(finished) as temporary:
+            temporary.write_text(json.dumps({"identity": identity, "log": log}))
+    return log
+
+
+def _watch(
+    learner: Learner, engine: Engine, stage: FineTuneStage, cell: Cell, run: Run, folder: Path, identity: str
+) -> Watch:
+    """What is done beside training: milestones, checkpoints, progress, TensorBoard."""
+
+    def keep_milestone(index: int, samples: int) -> None:
+        if engine.rank == 0:
+            target = run.folder / "adapters" / learner.names[index] / f"samples={samples}"
+            learner.export(index, target, cell.model)
+
+    checkpoints = Checkpoints(
+        folder / "checkpoints", f"{identity} {engine.world}", 60 * run.checkpoint_minutes, engine.rank, meet
+    )
+    watch = Watch(checkpoints=checkpoints, milestone=keep_milestone if stage.milestones else None)
+    if engine.rank == 0:
+        watch.progress = StepProgress()
+        if run.tensorboard is not None:
+            watch.step = tensorboard_writer(run.tensorboard)
+    return watch
+
+
+def tensorboard_writer(folder: Path) -> Callable[[Sequence[LogRow]], object]:
+    """A function that writes rows of the log as TensorBoard's curves, one run an item."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writers: dict[str, Any] = {}
+
+    def write(rows: Sequence[LogRow]) -> None:
+        for row in rows:
+            writer = writers.setdefault(row["item"], SummaryWriter(str(folder / row["item"])))
+            for name in ("loss", "lr", "grad_norm"):
+                writer.add_scalar(name, row[name], row["step"])
+            writer.flush()
+
+    return write
+
+
+def _replacement(manifest: Path, stage: FineTuneStage) -> int:
+    return 0 if stage.method.masked_input is None else replacement_token(load_tokenizer(manifest))
+
+
+def _identity(manifest: Path, sequences: Sequence[Mapping[str, Any]], stage: FineTuneStage, cell: Cell) -> str:
+    """What the weights depend on, as a digest: unfinished work of another identity is no use."""
+    revision = load_manifest(manifest)["revision"]
+    told = json.dumps([revision, stage.model_dump(mode="json"), cell.keys(), *sequences], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()

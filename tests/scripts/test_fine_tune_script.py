@@ -1,0 +1,217 @@
+"""The script that fine-tunes: what it leaves behind, and how it ends when it is told to stop."""
+
+import importlib.util
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from sys2ft.grid import JOINT, Cell
+from sys2ft.models import load_tokenizer
+from sys2ft.settings.catalogue import MethodSettings
+from sys2ft.settings.stages import FineTuneStage
+from sys2ft.tables import build_table, read_rows, write_table
+from sys2ft.training.cell import Run, fine_tune_cell
+from sys2ft.training.checkpoint import Checkpoints
+from tests.unit.conftest import make_model
+from tests.unit.training import item_rows
+
+SCRIPT = Path(__file__).parents[2] / "workflow/scripts/fine_tune.py"
+CELL = Cell("tiny", "m", "naive", "none", "events", 0)
+LORA = FineTuneStage(method=MethodSettings(rank=8, alpha=16, lr=1e-3, batch_size=2))
+FULL = FineTuneStage(method=MethodSettings(kind="full", per="split", lr=1e-3, batch_size=2))
+LONG = FineTuneStage(method=MethodSettings(rank=8, alpha=16, lr=1e-3, batch_size=1))  # a step a sequence
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return make_model("llama", tmp_path_factory.mktemp("llama"))
+
+
+def write_sequences(manifest, path, **counts):
+    """A table of sequences, so many an item."""
+    tokenizer = load_tokenizer(manifest)
+    rows = [
+        {
+            **row, "part": "naive", "row": None, "messages": [], "n_tokens": len(row["token_ids"]),
+            "n_loss_tokens": sum(row["loss_mask"]),
+        }
+        for name, count in counts.items() for row in item_rows(tokenizer, name, count)
+    ]  # fmt: skip
+    keys = {name: value for name, value in CELL.keys().items() if name != "method"}
+    write_table(build_table("sequences", rows, keys), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sequences(manifest, tmp_path_factory):
+    return write_sequences(manifest, tmp_path_factory.mktemp("short") / "sequences.parquet", red=4, blue=3)
+
+
+@pytest.fixture(scope="module")
+def many(manifest, tmp_path_factory):
+    return write_sequences(manifest, tmp_path_factory.mktemp("long") / "sequences.parquet", red=80, blue=20)
+
+
+def arguments(manifest, sequences, folder, stage=LORA, **options):
+    """The script's command line, its outputs in a folder."""
+    told = {
+        "settings": stage.model_dump_json(), "cell": CELL.path, "model": manifest, "sequences": sequences,
+        "output-adapters": folder / "adapters", "output-log": folder / "train_log.parquet", **options,
+    }  # fmt: skip
+    return [str(part) for name, value in told.items() for part in (f"--{name.replace('_', '-')}", value)]
+
+
+def run_main(*told, **options):
+    spec = importlib.util.spec_from_file_location("fine_tune_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(arguments(*told, **options))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("stage", "learned"),
+    [
+        (LORA, {f"{name}/adapter_{rest}" for name in ("red", "blue") for rest in ("config.json", "model.safetensors")}),
+        (FULL, {f"{JOINT}/config.json", f"{JOINT}/model.safetensors"}),
+    ],
+    ids=["lora per item", "full per split"],
+)
+def test_it_leaves_what_was_learned_and_the_log_and_nothing_else(manifest, sequences, tmp_path, stage, learned):
+    run_main(manifest, sequences, tmp_path, stage, checkpoint_minutes=0)
+    assert names(tmp_path) == ["adapters", "train_log.parquet"], "unfinished work is left"
+    assert set(files(tmp_path / "adapters")) == learned
+    rows = read_rows("train_log", tmp_path / "train_log.parquet")
+    keys = CELL.keys()
+    assert all({name: row[name] for name in keys} == keys for row in rows)
+    expected = (
+        {("red", 1), ("red", 2), ("blue", 1), ("blue", 2)} if stage is LORA else {(JOINT, n) for n in range(1, 5)}
+    )
+    assert {(row["item"], row["step"]) for row in rows} == expected
+    assert sum(row["samples"] for row in rows) == 7
+    settings = json.loads(pq.read_schema(tmp_path / "train_log.parquet").metadata[b"sys2ft"])
+    assert FineTuneStage.model_validate(settings) == stage
+
+
+def test_milestones_lie_beside_the_end(manifest, sequences, tmp_path):
+    run_main(manifest, sequences, tmp_path, LONG.model_copy(update={"milestones": True}))
+    found = {str(path.parent) for path in map(Path, files(tmp_path / "adapters"))}
+    assert found == {"red", "red/samples=1", "red/samples=2", "blue", "blue/samples=1", "blue/samples=2"}
+
+
+def test_how_it_is_run_changes_nothing_that_is_learned(manifest, sequences, tmp_path):
+    run_main(manifest, sequences, tmp_path / "one")
+    run_main(manifest, sequences, tmp_path / "other", checkpoint_minutes=0, tokens_per_pass=60, tensorboard=1)
+    assert names(tmp_path / "other") == ["adapters", "tensorboard", "train_log.parquet"]
+    assert names(tmp_path / "other/tensorboard") == ["blue", "red"]
+    one, other = (read_rows("train_log", tmp_path / name / "train_log.parquet") for name in ("one", "other"))
+    assert [row["loss"] for row in one] == pytest.approx([row["loss"] for row in other], abs=1e-5)
+    assert [row["computed_tokens"] for row in one] != [row["computed_tokens"] for row in other], "passes are smaller"
+
+
+def test_what_stood_there_before_is_replaced(manifest, sequences, tmp_path):
+    (tmp_path / "adapters/green").mkdir(parents=True)
+    (tmp_path / "adapters/green/adapter_model.safetensors").write_text("old")
+    run_main(manifest, sequences, tmp_path)
+    assert names(tmp_path / "adapters") == ["blue", "red"]
+
+
+def test_what_cannot_be_trained_leaves_no_output(manifest, sequences, tmp_path):
+    stage = LORA.model_copy(update={"samples": 4})
+    with pytest.raises(ValueError, match="item 'blue': 4 samples are asked for, and 3 sequences exist"):
+        run_main(manifest, sequences, tmp_path, stage)
+    assert not list(tmp_path.glob("*adapters*"))
+    assert not (tmp_path / "train_log.parquet").exists()
+
+
+# --------------------------------------------------------------------------------------------------------- interruption
+def start_and_stop(told, folder, signum):
+    """Start the script on its own, send it a signal when its first checkpoint is there; returns how it ended."""
+    log = folder / "stopped.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen([sys.executable, SCRIPT, *told], stdout=stream, stderr=subprocess.STDOUT)
+        try:
+            while not list(folder.glob("unfinished/checkpoints/step=*")):
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.005)
+            process.send_signal(signum)
+            code = process.wait(timeout=60)
+        finally:
+            process.kill()
+    return code, log.read_text()
+
+
+@pytest.mark.timeout(180)
+def test_a_signal_stops_it_and_a_second_call_goes_on(manifest, many, tmp_path, capsys):
+    folder = tmp_path / "stopped"
+    folder.mkdir()
+    code, log = start_and_stop(arguments(manifest, many, folder, LONG, checkpoint_minutes=0), folder, signal.SIGTERM)
+    assert code == 143, log
+    assert "SIGTERM after step" in log
+    assert names(folder) == ["stopped.log", "unfinished"], "there is an output"
+    steps = max(int(path.name.removeprefix("step=")) for path in folder.glob("unfinished/checkpoints/step=*"))
+    assert 1 <= steps < 80
+
+    capsys.readouterr()
+    run_main(manifest, many, folder, LONG)
+    assert f"going on after step {steps}\n" in capsys.readouterr().out
+    assert names(folder) == ["adapters", "stopped.log", "train_log.parquet"]
+    run_main(manifest, many, tmp_path / "whole", LONG)
+    stopped, whole = (read_rows("train_log", place / "train_log.parquet") for place in (folder, tmp_path / "whole"))
+    assert [(row["item"], row["step"]) for row in stopped] == [(row["item"], row["step"]) for row in whole]
+    assert len(whole) == 80 + 20
+    assert [row["loss"] for row in stopped] == pytest.approx([row["loss"] for row in whole], abs=1e-5)
+
+
+def test_a_call_that_was_killed_before_it_cleared_up_can_be_repeated(manifest, sequences, tmp_path, monkeypatch):
+    """Everything is in its place but `unfinished`, which says that all was learned, and holds no weights any more."""
+    remove = shutil.rmtree
+
+    def killed(path, *told, **options):
+        if Path(path).name == "unfinished":
+            raise KeyboardInterrupt
+        remove(path, *told, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_main(manifest, sequences, tmp_path)
+    before = files(tmp_path / "adapters")
+    assert (tmp_path / "unfinished").exists()
+    run_main(manifest, sequences, tmp_path)
+    assert names(tmp_path) == ["adapters", "train_log.parquet"]
+    assert files(tmp_path / "adapters") == before
+
+
+def test_what_other_settings_left_unfinished_gets_into_no_output(manifest, sequences, tmp_path):
+    """A run with milestones was killed before its output was in place; then milestones were no longer asked for."""
+    milestones = LONG.model_copy(update={"milestones": True})
+    fine_tune_cell(manifest, read_rows("sequences", sequences), milestones, CELL, Run(tmp_path / "unfinished"))
+    assert (tmp_path / "unfinished/adapters/red/samples=2").exists()
+    run_main(manifest, sequences, tmp_path, LONG)
+    assert {str(path.parent) for path in map(Path, files(tmp_path / "adapters"))} == {"red", "blue"}
+
+
+def test_checkpoints_of_other_settings_do_not_crowd_out_the_runs_own(tmp_path):
+    """A run of other settings had come further than this one has; this one is killed as well."""
+    for identity, steps in (("other settings", (50, 51)), ("run", (1, 2))):
+        checkpoints = Checkpoints(tmp_path, identity, every=0)
+        for step in steps:
+            checkpoints.save(step, lambda place, step=step: (place / "state").write_text(f"state {step}"))
+    found = Checkpoints(tmp_path, "run", every=0).newest()
+    assert found is not None, "nothing is left to go on from"
+    assert found[0] == 2
