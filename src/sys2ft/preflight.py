@@ -81,7 +81,10 @@ def check_training(study: Study, file: str | Path) -> None:
     Raises:
         InputError: DeepSpeed's configuration cannot be read, or a method of the grid knows one process only.
     """
-    for model in study.grid.model:
+    chosen: dict[str, dict[str, None]] = {}
+    for cell in study.cells():
+        chosen.setdefault(cell.model, {})[cell.method] = None
+    for model, methods in chosen.items():
         resources = study.models[model].resources
         if resources.world == 1:
             continue
@@ -92,7 +95,7 @@ def check_training(study: Study, file: str | Path) -> None:
         if stage not in (1, 2, 3):
             problem = f"{resources.deepspeed} is missing, or gives no zero_optimization.stage of 1 to 3"
             raise InputError(file, f"models.{model}.resources.deepspeed", problem, "name one of config/deepspeed/")
-        for method in study.grid.method:
+        for method in methods:
             if study.methods[method].half or study.methods[method].lift:
                 problem = f"half and lift train in one process, and '{model}' is trained by {resources.world}"
                 raise InputError(file, f"methods.{method}", problem, "give the model one GPU, or exclude the method")

@@ -51,7 +51,7 @@ def _run(work: Callable[[], object], folder: Path, world: int, rank: int, port: 
         work()
     except InterruptedTraining as stop:
         return 128 + stop.signum
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         traceback.print_exc()
         return 1
     return 0

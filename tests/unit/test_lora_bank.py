@@ -32,7 +32,7 @@ def make_bank(manifest, names, method=METHOD):
 
 def train_with_peft(manifest, initial, rows, method, lr):
     """Returns losses and weights."""
-    targets = method.targets if isinstance(method.targets, str) else list(method.targets)
+    targets = "all-linear" if method is LINEAR else list(method.targets)
     config = LoraConfig(r=8, lora_alpha=16, target_modules=targets, bias="none", task_type="CAUSAL_LM")
     model = get_peft_model(load_model(manifest), config)
     parameters = {n.replace(".default", ""): p for n, p in model.named_parameters() if p.requires_grad}

@@ -412,7 +412,7 @@ def test_what_is_distilled_is_no_shadow():
         ({"masked_input": {"share": 2}}, ".masked_input.share", "replace 2"),
         ({"lines": {"gamma": 1}}, ".lines.gamma", "remove it"),
         ({"rank": 12}, ".rank", "replace 12"),
-        ({"targets": "all_linear"}, ".targets", "replace 'all_linear'"),
+        ({"targets": "all-linear"}, ".targets", "replace 'all-linear'"),
     ],
 )
 def test_a_method_that_makes_no_sense_is_refused_with_the_field_and_the_mend(method, field, mend):
@@ -427,7 +427,7 @@ def test_a_method_that_makes_no_sense_is_refused_with_the_field_and_the_mend(met
         {"kind": "full", "per": "split"},
         {"kind": "full", "per": "item", "half": {"round_steps": 3}, "weight_decay": 0.1},
         {"kind": "full", "lift": {"rank": 8}},
-        {"kind": "lora", "per": "split", "targets": "all-linear"},
+        {"kind": "lora", "per": "split", "targets": ["all-linear"]},
         {"targets": ["q_proj"], "masked_input": {}, "lines": {}, "distill_top_k": 5, "weight_decay": 0.1},
     ],
 )
@@ -440,7 +440,7 @@ def test_a_sound_method_is_told_to_its_jobs_as_it_stands(method):
 
 
 def test_all_linear_modules_are_asked_for_in_words_and_some_by_a_list():
-    assert MethodSettings(targets="all-linear").targets == "all-linear"
+    assert MethodSettings(targets=["all-linear"]).targets == ("all-linear",)
     assert MethodSettings.model_validate({"targets": ["q_proj", "k_proj"]}).targets == ("q_proj", "k_proj")
     assert MethodSettings().targets[0] == "q_proj"
 
@@ -897,7 +897,7 @@ def test_the_wide_grid_has_jobs_of_every_kind():
         ("replay.general.path", "elsewhere.yaml", REPLAYED),
         ("methods.lora.lr", 1e-5, TRAINED),
         ("methods.lora.per", "split", TRAINED),
-        ("methods.lora.targets", "all-linear", TRAINED),
+        ("methods.lora.targets", ["all-linear"], TRAINED),
         ("methods.lora.masked_input", {"share": 0.3}, TRAINED),
         ("methods.lora.lines", {"alpha": 0.2, "beta": 0.8}, TRAINED),
         ("methods.lora.distill_top_k", 20, TRAINED),

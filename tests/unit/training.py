@@ -10,9 +10,9 @@ from sys2ft.training.fine_tune import Watch, fine_tune
 from sys2ft.training.learners import Member
 from sys2ft.training.rules import UpdateRule
 
-# Adam divides by the size of a gradient: with the usual eps it makes rounding errors of vanishing ones as large as steps.
+# Adam divides by a gradient's size: with its usual eps, rounding errors of vanishing ones become whole steps.
 METHOD = MethodSettings(rank=8, alpha=16, lr=5e-4, warmup_steps=2, batch_size=2, weight_decay=0.01, eps=1e-6)
-LINEAR = METHOD.model_copy(update={"targets": "all-linear"})
+LINEAR = METHOD.model_copy(update={"targets": ("all-linear",)})
 
 
 def item_rows(tokenizer, name, count, context=None):

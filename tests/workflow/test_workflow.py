@@ -236,3 +236,36 @@ def test_a_procedural_split_and_an_audit_run_as_any_other(tmp_path):
     (project / "config/small.yaml").write_text(yaml.safe_dump(study))
     counts = job_counts(project)
     assert counts["validate_news"] == counts["fine_tune"] == counts["score_answers"] == 1
+
+
+def test_several_processes_train_whole_models_and_their_milestones(tmp_path):
+    pytest.importorskip("deepspeed")
+    project = make_project(tmp_path)
+    study = {
+        "models": {"tiny": {"resources": {"processes": 2, "deepspeed": "config/deepspeed/zero3.json"}}},
+        "training": {"tensorboard": True},
+        "budget": {"milestones": True},
+        "methods": {"lora_joint": {"lr": 1.0e-2, "rank": 8, "batch_size": 2}, "full": {"lr": 1.0e-3, "batch_size": 2}},
+        "grid": {"method": ["lora_joint", "full"], "protocol": ["self_qa_distilled"], "split": ["events"], "seed": [0]},
+    }
+    (project / "config/small.yaml").write_text(yaml.safe_dump(study))
+    run = snakemake(project)
+    assert run.returncode == 0, failures(run)
+    tables = project / "results/smoke/tables"
+    answers = pq.ParquetFile(tables / "answers.parquet").read().to_pylist()
+    seen = {(row["method"], row["samples_seen"], row["milestone"]) for row in answers}
+    points = {(2, True), (4, True), (8, False)}  # of 2 items x 4 sequences, two a step
+    assert seen == {(method, *point) for method in ("lora_joint", "full") for point in points} | {("none", 0, False)}
+    assert not any(row["control"] == "other_adapter" for row in answers), "one learner has all items"
+    adapters = {row["adapter"] for row in answers if row["method"] == "full"}
+    assert len(adapters) == len(points), "every milestone is a model of its own"
+    cells = {row["method"]: row for row in pq.ParquetFile(tables / "cells.parquet").read().to_pylist()}
+    assert cells["full"]["train_flops"] > cells["lora_joint"]["train_flops"]
+    assert all(row["useful_share"] >= 0.95 for row in cells.values())
+    (cell,) = (project / "results/smoke/fine_tune/model=tiny/method=full").glob("*/*/*/*")
+    assert sorted(path.name for path in cell.iterdir()) == ["adapters", "tensorboard", "train_log.parquet"]
+
+    study["models"]["tiny"]["resources"] = {"processes": 1, "tokens_per_pass": 512, "activation_checkpointing": True}
+    study["training"] = {"checkpoint_minutes": 1}
+    (project / "config/small.yaml").write_text(yaml.safe_dump(study))
+    assert job_counts(project) == {}, "how a cell is trained makes nothing stale"

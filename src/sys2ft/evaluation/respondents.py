@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def training_points(log: Sequence[Row], milestones: bool) -> list[dict[str, int]
     kept = {
         (after, name)
         for name, counts in seen.items()
-        for before, after in zip(counts, counts[1:], strict=False)
+        for before, after in pairwise(counts)
         if milestones and is_milestone(before, after, counts[-1])
     }
     moments = sorted({after for after, _ in kept})

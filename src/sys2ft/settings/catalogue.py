@@ -119,10 +119,8 @@ class MethodSettings(Frozen):
     """A multiple of 8, as grouped matrix products on GPUs ask for."""
     alpha: float = Field(32.0, gt=0)
     """The update is scaled by alpha / rank."""
-    targets: tuple[str, ...] | Literal["all-linear"] = (
-        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
-    )  # fmt: skip
-    """Last names of the linear modules that get an adapter; `all-linear`: all but the output layer."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Last names of the linear modules that get an adapter; [all-linear]: all but the output layer."""
     lr: float = Field(5e-4, gt=0)
     """Constant after warm-up, so that a learning curve can be read off one run."""
     warmup_steps: int = Field(2, ge=0)

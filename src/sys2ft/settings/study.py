@@ -237,8 +237,8 @@ def _known_keys(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """The keys that each part of the configuration may have, by its dotted path."""
     parts: dict[str, type[Frozen]] = {
         "": Study, "prompts": PromptSettings, "budget": BudgetSettings, "filters": FilterSettings,
-        "training": TrainingSettings, "scoring": ScoringSettings, "retention": RetentionSettings, "statistics": StatisticsSettings,
-        "grid": GridSettings,
+        "training": TrainingSettings, "scoring": ScoringSettings, "retention": RetentionSettings,
+        "statistics": StatisticsSettings, "grid": GridSettings,
     }  # fmt: skip
     catalogue: dict[str, type[Frozen]] = {
         "models": ModelSettings, "methods": MethodSettings, "protocols": ProtocolSettings,

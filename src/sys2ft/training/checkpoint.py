@@ -18,7 +18,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # schedulers send th
 KEEP = 2
 
 
-class InterruptedTraining(Exception):  # noqa: N818
+class InterruptedTraining(Exception):
     """Training stopped on a signal, after its checkpoint was written; the next run goes on from there."""
 
     def __init__(self, signum: int, step: int):

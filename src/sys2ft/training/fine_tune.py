@@ -36,7 +36,7 @@ class Watch:
         progress: shown while training.
     """
 
-    step: Callable[[Sequence[LogRow]], object] = lambda rows: None
+    step: Callable[[Sequence[LogRow]], object] = lambda _: None
     milestone: Callable[[int, int], object] | None = None
     checkpoints: Checkpoints | None = None
     progress: StepProgress | None = None

@@ -66,7 +66,7 @@ class _Parts(torch.autograd.Function):
         return _stack(adapters).to(dtype, copy=True).split(sizes, 1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple:
         whole = gradients[0].new_empty(len(gradients[0]), sum(ctx.sizes), dtype=torch.float32)
         for place, gradient in zip(whole.split(ctx.sizes, 1), gradients, strict=True):
             place.copy_(gradient)
@@ -178,7 +178,7 @@ class LoraBank(nn.Module):
             linear.weights = low, next(parts).view(len(self.names), self.method.rank, linear.base.out_features)
 
     def _is_target(self, path: str, module: nn.Linear) -> bool:
-        if self.method.targets == "all-linear":
+        if self.method.targets == ("all-linear",):
             return module is not self.model.get_output_embeddings()
         return path.rpartition(".")[2] in self.method.targets
 

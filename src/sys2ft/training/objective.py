@@ -86,7 +86,7 @@ class _CrossEntropy(torch.autograd.Function):
         return normaliser - logits.gather(-1, targets[:, None])[:, 0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         logits, targets, normaliser = ctx.saved_tensors
         result, rows = torch.empty_like(logits), _rows_at_once(logits)
         for part, target, norm, scale, out in zip(
