@@ -42,7 +42,7 @@ _SCORES = (
     ("adapter", pa.string(), "Digest of the adapter that answered; null for the base model."),
 )
 _SEEN = (
-    ("samples_seen", pa.int32(), "Training sequences that who answers has seen; 0 for the base model."),
+    ("samples_seen", pa.int64(), "Training sequences that who answers has seen; 0 for the base model."),
     ("milestone", pa.bool_(), "Whether its training went on after this."),
 )
 _STUDY = (
@@ -158,7 +158,11 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("loss_tokens", pa.int32(), "Trained tokens of the step."),
         ("context_tokens", pa.int32(), "Tokens that the base read to be imitated."),
         ("computed_tokens", pa.int32(), "Tokens the whole bank's step computed: prefixes shared, no padding."),
-        ("useful_share", pa.float64(), "The step's tokens over those computed; above 1 where prefixes are shared."),
+        (
+            "useful_share",
+            pa.float64(),
+            "Tokens that had to be read over those computed: 1 without padding, above where prefixes are shared.",
+        ),
         ("seconds", pa.float64(), "Wall time of the whole bank's step."),
     ),
     "answers": _schema(
@@ -199,7 +203,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("first_loss", pa.float64(), "Loss of the first step, mean over items."),
         ("last_loss", pa.float64(), "Loss of the last step, mean over items."),
         ("train_seconds", pa.float64(), "Wall time of the training steps."),
-        ("useful_share", pa.float64(), "Tokens seen over tokens computed; above 1 where prefixes are shared."),
+        ("useful_share", pa.float64(), "The same over all steps."),
     ),
     "audit": _schema(
         ("name", pa.string(), "A way of answering without the news, or a rule that every question keeps."),

@@ -54,7 +54,7 @@ def summarise_cell(
         "first_loss": _mean([*firsts.values()]),
         "last_loss": _mean([*lasts.values()]),
         "train_seconds": sum(row["seconds"] for row in steps.values()),
-        "useful_share": tokens / computed,
+        "useful_share": (tokens - sum(row["samples"] for row in log)) / computed,
     }
 
 

@@ -135,6 +135,8 @@ class MethodSettings(Frozen):
 
     @model_validator(mode="after")
     def _fields_of_the_kind(self) -> "MethodSettings":
+        if "all-linear" in self.targets and len(self.targets) > 1:
+            raise ValueError("all-linear says it all; remove the other targets")
         if self.kind != "full" and (self.half or self.lift):
             raise ValueError("half and lift choose among all weights; write kind: full, or remove them")
         if self.half and self.lift:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,7 @@ def fine_tune_cell(
     config = load_config(manifest)
     check_sequences(sequences, stage.samples, trained_padding(config))
     identity = _identity(manifest, sequences, stage, cell)
+    _begin(run.folder, identity)
     seed_parts = ("fine_tune", *cell.keys().values())
     members = make_members(sequences, stage.method, seed_parts)
     together = [members] if stage.method.kind == "lora" else [[member] for member in members]
@@ -79,14 +81,27 @@ def fine_tune_cell(
     return log
 
 
+def _begin(folder: Path, identity: str) -> None:
+    """Remove what a run of other settings left unfinished: none of it may get into this one's outputs."""
+    mark = folder / "identity"
+    if is_first() and not (mark.exists() and mark.read_text() == identity):
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        with atomic_path(mark) as temporary:
+            temporary.write_text(identity)
+    meet()
+
+
 def _train_group(
     manifest: Path, members: Sequence[Member], stage: FineTuneStage, cell: Cell, run: Run, folder: Path, identity: str,
     seed_parts: Sequence[object],
 ) -> list[LogRow]:  # fmt: skip
     """Train one learner, or take over what an earlier run finished."""
     finished = folder / "finished.json"
-    if finished.exists() and (found := json.loads(finished.read_text()))["identity"] == identity:
-        return found["log"]
+    written = all((run.folder / "adapters" / member.name).is_dir() for member in members)
+    if written and finished.exists():
+        return json.loads(finished.read_text())
     learner = open_learner(manifest, members, stage.method, seed_parts)
     if run.activation_checkpointing:
         save_memory(learner)
@@ -99,7 +114,7 @@ def _train_group(
             learner.export(index, run.folder / "adapters" / name, cell.model)
     if engine.rank == 0:
         with atomic_path(finished) as temporary:
-            temporary.write_text(json.dumps({"identity": identity, "log": log}))
+            temporary.write_text(json.dumps(log))
     return log
 
 

@@ -62,7 +62,8 @@ class Checkpoints:
             shutil.rmtree(target, ignore_errors=True)
             os.rename(temporary, target)
             _flush(self.folder)
-            for old in self._folders()[KEEP:]:
+            own = [folder for folder in self._folders() if self._is_own(folder)]
+            for old in set(self._folders()) - set(own[:KEEP]):
                 shutil.rmtree(old)
         self.meet()
         self.last = time.monotonic()
@@ -83,6 +84,12 @@ class Checkpoints:
 
     def _folders(self) -> list[Path]:
         return sorted(self.folder.glob("step=*"), reverse=True)
+
+    def _is_own(self, folder: Path) -> bool:
+        try:
+            return json.loads((folder / "manifest.json").read_text())["identity"] == self.identity
+        except (OSError, ValueError, KeyError):
+            return False
 
     def _seal(self, step: int, folder: Path) -> None:
         """Flush every file and write their checksums beside them."""

@@ -118,7 +118,7 @@ def _log_rows(
     members: Sequence[Member], batch: Batch, step: int, losses: Sequence[float], rates: Sequence[float],
     norms: Sequence[float], seconds: float,
 ) -> list[LogRow]:  # fmt: skip
-    useful = sum(len(sequence.tokens) for sequence in batch.sequences)
+    useful = sum(len(sequence.tokens) - 1 for sequence in batch.sequences)  # nothing is predicted from the last
     shared = {"computed_tokens": int(losses[-1]), "useful_share": useful / losses[-1], "seconds": seconds}
     return [
         {

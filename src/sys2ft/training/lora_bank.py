@@ -77,7 +77,11 @@ def _stack(adapters: Sequence[Tensor]) -> Tensor:
     """(N, size); no copy where they lie one after the other, as a bank makes them and some engines do not keep them."""
     first, size = adapters[0], adapters[0].numel()
     step = size * first.element_size()
-    if all(one.data_ptr() == first.data_ptr() + number * step for number, one in enumerate(adapters)):
+    storage = first.untyped_storage().data_ptr()
+    if all(
+        one.data_ptr() == first.data_ptr() + number * step and one.untyped_storage().data_ptr() == storage
+        for number, one in enumerate(adapters)
+    ):
         return first.detach().as_strided((len(adapters), size), (size, 1))
     return torch.stack(list(adapters))
 
