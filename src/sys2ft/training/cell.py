@@ -76,7 +76,7 @@ def fine_tune_cell(
     together = [members] if stage.method.kind == "lora" else [[member] for member in members]
     log: list[LogRow] = []
     for group in together:
-        folder = run.folder / group[0].name if len(together) > 1 else run.folder
+        folder = run.folder / "learners" / group[0].name if len(together) > 1 else run.folder
         log += _train_group(manifest, group, stage, cell, run, folder, identity, seed_parts)
     return log
 
@@ -147,10 +147,11 @@ def tensorboard_writer(folder: Path) -> Callable[[Sequence[LogRow]], object]:
 
     def write(rows: Sequence[LogRow]) -> None:
         for row in rows:
-            writer = writers.setdefault(row["item"], SummaryWriter(str(folder / row["item"])))
+            if row["item"] not in writers:
+                writers[row["item"]] = SummaryWriter(str(folder / row["item"]))
             for name in ("loss", "lr", "grad_norm"):
-                writer.add_scalar(name, row[name], row["step"])
-            writer.flush()
+                writers[row["item"]].add_scalar(name, row[name], row["step"])
+            writers[row["item"]].flush()
 
     return write
 
