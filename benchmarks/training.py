@@ -93,7 +93,7 @@ class Run:
     Attributes:
         setup: until the first steps began.
         seconds: of the counted steps.
-        computed: tokens computed in them, padding and all.
+        share: tokens that had to be read over those computed, of the bank.
         loss: of the first step of the first item.
         useful: tokens of the sequences of the counted steps.
         peak: memory of the process, or of the GPU where there is one, in GB.
@@ -103,7 +103,7 @@ class Run:
 
     setup: float = 0.0
     seconds: float = 0.0
-    computed: int = 0
+    share: float = 0.0
     loss: float = 0.0
     useful: int = 0
     peak: float = 0.0
@@ -148,7 +148,7 @@ def compare_peers(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "bank_vs_peft": compare_to_bank(best, "peft"),
         "bank_vs_trl": compare_to_bank(best, "trl"),
-        "useful_token_share": round(best["bank"].useful / best["bank"].computed, 3),
+        "useful_token_share": round(best["bank"].share, 3),
     }
 
 
@@ -443,7 +443,7 @@ def summarise_log(log: Sequence[Mapping[str, Any]], whole: float) -> Run:
     return Run(
         setup=whole - sum(row["seconds"] for row in steps.values()),
         seconds=sum(row["seconds"] for row in counted),
-        computed=sum(row["computed_tokens"] for row in counted),
+        share=sum(row["useful_share"] for row in counted) / len(counted),
         loss=log[0]["loss"],
     )
 
@@ -471,7 +471,7 @@ def train_peft(model: Any, data: Data, job: Job) -> Run:
         config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TARGETS, task_type="CAUSAL_LM")
         adapted = get_peft_model(model, config)
         times, losses = train_item(adapted, rows, job)
-        add_item(run, rows, job, began, times, losses[0])
+        add_item(run, began, times, losses[0])
         model = adapted.unload()
     return run
 
@@ -518,7 +518,7 @@ def cut_batch(batch: Sequence[Row], size: int) -> list[Sequence[Row]]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
-def add_item(run: Run, rows: Sequence[Row], job: Job, began: float, times: Sequence[float], loss: float) -> None:
+def add_item(run: Run, began: float, times: Sequence[float], loss: float) -> None:
     """Count an item that was trained alone.
 
     Args:
@@ -527,8 +527,6 @@ def add_item(run: Run, rows: Sequence[Row], job: Job, began: float, times: Seque
     run.loss = run.loss or loss
     run.setup += times[0] - began
     run.seconds += times[-1] - times[1]
-    for micro in cut_batch(rows[job.batch_size :], job.cut):
-        run.computed += len(micro) * max(len(row["token_ids"]) for row in micro)
 
 
 def train_trl(model: Any, data: Data, job: Job) -> Run:
@@ -548,7 +546,7 @@ def train_trl(model: Any, data: Data, job: Job) -> Run:
             times = note_times(trainer)
             trainer.train()
         check_same_data(trainer, rows)
-        add_item(run, rows, job, began, times, trainer.state.log_history[0]["loss"])
+        add_item(run, began, times, trainer.state.log_history[0]["loss"])
         model = trainer.model.unload()
     return run
 
