@@ -47,7 +47,7 @@ class Layout:
 
 
 def packed_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _mask: Tensor | None, layout: Layout | None = None,
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, layout: Layout | None = None,
     scaling: float | None = None, sliding_window: int | None = None, softcap: float | None = None, **others: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attention along the branches of a pass, in the form in which transformers calls attention functions. Nothing is
@@ -62,15 +62,19 @@ def packed_attention(
     """
     if layout is None:
         raise ValueError(f"{type(module).__name__} does not hand on the layout of packed rows: it cannot be read")
-    if wanted := [name for name in ("s_aux", "position_bias") if others.get(name) is not None]:
-        raise ValueError(f"{type(module).__name__} attends with {', '.join(wanted)}, which packed rows do not have")
+    strange = [name for name in ("s_aux", "position_bias") if others.get(name) is not None]
+    strange += ["a mask of its own"] * (mask is not None) + ["what comes later"] * (
+        not getattr(module, "is_causal", True)
+    )
+    if strange:
+        raise ValueError(f"{type(module).__name__} attends with {', '.join(strange)}, which packed rows do not have")
     flat_query, flat_key, flat_value = (states[0].transpose(0, 1) for states in (query, key, value))  # (T, H, D)
     outputs = []
     for number, block in enumerate(layout.blocks):
         rows = (_rows(flat_query, block.queries), _rows(flat_key, block.keys), _rows(flat_value, block.keys))
         causal = layout.is_causal(number, sliding_window)
-        mask = None if causal else layout.mask(number, query.dtype, sliding_window)
-        output = _attend(*rows, mask, query.shape[-1] ** -0.5 if scaling is None else scaling, softcap)
+        seen = None if causal else layout.mask(number, query.dtype, sliding_window)
+        output = _attend(*rows, seen, query.shape[-1] ** -0.5 if scaling is None else scaling, softcap)
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs).index_select(0, layout.restore)[None], None
 
@@ -131,6 +135,14 @@ def use_packed_attention(model: Any) -> None:
     model.set_attn_implementation(PACKED)
 
 
+def _check_positions(config: Any, longest: int) -> None:
+    """Refuse positions that change with the longest sequence of a pass: others in it would be read differently."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    limit = rope.get("original_max_position_embeddings") or config.max_position_embeddings
+    if rope.get("rope_type") in ("dynamic", "longrope") and longest > limit:
+        raise ValueError(f"a sequence of {longest} tokens goes beyond the {limit} up to which positions stay the same")
+
+
 def token_logits(model: Any, step: Pass) -> Tensor:
     """Run one pass and return the logits from which each scored token is predicted, (P, V), in the model's precision.
 
@@ -141,6 +153,7 @@ def token_logits(model: Any, step: Pass) -> Tensor:
         step: on the model's device.
     """
     use_packed_attention(model)
+    _check_positions(model.config.get_text_config(), int(step.position_ids.max()) + 1)
     with _only_at(model.get_output_embeddings(), step.places):
         output = model(
             input_ids=step.input_ids[None],

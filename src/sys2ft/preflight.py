@@ -85,8 +85,13 @@ def check_training(study: Study, file: str | Path) -> None:
     for cell in study.cells():
         chosen.setdefault(cell.model, {})[cell.method] = None
     for model, methods in chosen.items():
-        resources = study.models[model].resources
+        resources, dtype = study.models[model].resources, study.models[model].dtype
         if resources.world == 1:
+            full = next((name for name in methods if study.methods[name].kind == "full"), None)
+            if full and resources.activation_checkpointing and dtype == "bfloat16":
+                field = f"models.{model}.resources.activation_checkpointing"
+                problem = f"'{full}' in bfloat16 cannot do it in one process, which casts the weights for each pass"
+                raise InputError(file, field, problem, "give several GPUs, write dtype: float32, or set it to false")
             continue
         try:
             stage = json.loads(Path(resources.deepspeed).read_text(encoding="utf-8"))["zero_optimization"]["stage"]

@@ -57,6 +57,12 @@ def test_full_fine_tuning_equals_plain_pytorch(manifests, rows, architecture):
     assert losses[-1] < losses[0] - 0.05
 
 
+def test_one_large_pass_of_full_weights_equals_many_small_ones(llama, rows):
+    """1 x 8 = 8 x 1."""
+    logs = [learn(llama, rows, changed(FULL, batch_size=8, eps=1e-6), tokens_per_pass=n)[1] for n in (4096, 50)]
+    assert [row["loss"] for row in logs[0]] == pytest.approx([row["loss"] for row in logs[1]], abs=1e-5)
+
+
 def test_exported_weights_are_read_by_transformers(llama, rows, tmp_path):
     learner, _ = learn(llama, rows, FULL)
     learner.export(0, tmp_path / "all", "tiny")
@@ -303,15 +309,16 @@ def test_what_did_not_move_is_an_error(llama, rows):
             lambda row: row.update(context_ids=[1, 2], context_mask=[False, True]),
             "sequence 1: with the news in context",
         ),
+        (lambda row: row.update({k: row[k] * 9 for k in ("token_ids", "loss_mask")}), "the 400 of the model's context"),
         (lambda row: row.update(item="two"), "item 'one': 3 samples are asked for, and 2 sequences exist"),
     ],
 )
 def test_sequences_that_cannot_be_trained_are_refused(tokenizer, change, message):
     rows = item_rows(tokenizer, "one", 3)
-    check_sequences(rows, 3, 0)
+    check_sequences(rows, 3, 0, 400)
     change(rows[1])
     with pytest.raises(ValueError, match=message):
-        check_sequences(rows, 3, 0)
+        check_sequences(rows, 3, 0, 400)
 
 
 def test_padding_that_ends_texts_is_rightly_trained(llama):
@@ -325,10 +332,17 @@ def test_padding_that_ends_texts_is_rightly_trained(llama):
     "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
 )
 def test_out_of_memory_says_which_pass_and_which_setting(error):
-    (step,) = make_passes([TokenSequence(tuple(range(41)), (40,))], 512, 0)
+    (step,) = make_passes([TokenSequence((n, *range(20)), (20,)) for n in (50, 60)], 512, 0)
     said = r"step 3: .*40 tokens .*items one\): set .*tokens_per_pass to 20"
     with pytest.raises(MemoryError, match=said), explain_memory(3, step, ["one"]):
         raise error
+
+
+def test_a_sequence_that_is_too_long_alone_asks_for_no_smaller_passes():
+    (step,) = make_passes([TokenSequence(tuple(range(41)), (40,))], 512, 0)
+    said = r"set models.<name>.resources.activation_checkpointing to true"
+    with pytest.raises(MemoryError, match=said), explain_memory(3, step, ["one"]):
+        raise MemoryError
 
 
 def test_another_error_stays_what_it_is():

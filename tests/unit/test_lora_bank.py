@@ -138,3 +138,14 @@ def test_bfloat16_trains_too(llama, short):
     log = train(bank, members_of({"one": short["one"]}))
     assert log[-1]["loss"] < log[0]["loss"]
     assert bank.adapter(0).dtype == torch.float32
+
+
+def test_a_target_that_matches_nothing_is_named(llama):
+    with pytest.raises(ValueError, match="no linear module named qkv_proj"):
+        LoraBank(load_model(llama), ["one"], METHOD.model_copy(update={"targets": ("q_proj", "qkv_proj")}))
+
+
+def test_the_output_layer_is_no_target(llama):
+    """It reads the scored tokens only."""
+    with pytest.raises(ValueError, match="no linear module named lm_head"):
+        LoraBank(load_model(llama), ["one"], METHOD.model_copy(update={"targets": ("q_proj", "lm_head")}))

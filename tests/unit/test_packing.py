@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from sys2ft.forward import token_log_probabilities, use_packed_attention
+from sys2ft.forward import Layout, packed_attention, token_log_probabilities, use_packed_attention
 from sys2ft.models import load_model
 from sys2ft.packing import BASE, TokenSequence, collate, make_passes, pack
 from tests.unit.conftest import SHAPES
@@ -137,3 +137,19 @@ def test_a_model_that_reads_packed_rows_reads_nothing_else(model):
     use_packed_attention(model)
     with pytest.raises(ValueError, match="does not hand on the layout"):
         model(torch.tensor([[5, 6, 7]]))
+
+
+def test_a_mask_of_the_models_own_is_refused(model):
+    step = next(make_passes([make_sequence([5, 6, 7])], 64, 0))
+    attention = model.model.layers[0].self_attn
+    with pytest.raises(ValueError, match="a mask of its own"):
+        packed_attention(attention, *torch.zeros(3, 1, 4, 2, 8), torch.zeros(1), layout=Layout(step))
+
+
+def test_positions_that_depend_on_the_longest_sequence_are_refused_beyond_their_limit(model):
+    model.config.rope_parameters = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    model.config.max_position_embeddings = 4
+    token_log_probabilities(model, next(make_passes([make_sequence([5, 6, 7])], 64, 0)), torch.device("cpu"))
+    step = next(make_passes([make_sequence([5, 6, 7, 8, 9, 10])], 64, 0))
+    with pytest.raises(ValueError, match="goes beyond the 4"):
+        token_log_probabilities(model, step, torch.device("cpu"))

@@ -79,7 +79,7 @@ rule fine_tune:
         "../../envs/train.yaml"
     threads: need("threads", learner)
     resources:
-        gpu=need("gpu", learner),
+        gpu=need("all_gpus", learner),
         mem_mb=need("mem_mb", learner),
         runtime=need("runtime", learner),
         nodes=need("nodes", learner),

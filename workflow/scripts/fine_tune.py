@@ -53,6 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(128 + stop.signum)
     if is_first():
         write_table(build_table("train_log", log, cell.keys()), args.output_log, stage.model_dump(mode="json"))
+        (unfinished / "identity").unlink()  # killed from here on, the next call begins anew
         shutil.rmtree(args.output_adapters, ignore_errors=True)
         (unfinished / "adapters").rename(args.output_adapters)
         shutil.rmtree(unfinished)

@@ -38,12 +38,15 @@ def main(argv: list[str] | None = None) -> None:
     items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
     readers = choose_readers([item["item"] for item in items], trained.method)
     points = training_points(read_rows("train_log", args.train_log), trained.milestones)
+    if lacking := set(readers.values()) - set(points[-1]):
+        raise ValueError(f"{args.train_log} knows nothing of {', '.join(sorted(lacking))}: train the cell again")
     general = [asked(question) for question in load_general(args.general).questions]
     tokenizer = load_tokenizer(args.model)
     answers, retention = [], []
     for respondent in open_respondents(args.model, args.adapters, readers, trained.method, points):
         answers += score_split(respondent, tokenizer, items, questions, stage)
         retention += [] if respondent.milestone else score_retention(respondent, tokenizer, general, stage)
+        del respondent  # or two models would be held while the next is loaded
     settings = stage.model_dump(mode="json")
     write_table(build_table("answers", answers, cell.keys()), args.output, settings)
     write_table(build_table("retention", retention, cell.keys()), args.output_retention, settings)

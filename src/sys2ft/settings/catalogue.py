@@ -72,6 +72,11 @@ class ModelResources(Frozen):
     """Compute activations again in the backward pass: less memory, a third more time."""
 
     @property
+    def all_gpus(self) -> int:
+        """GPUs of all nodes that fine-tune a cell together."""
+        return self.nodes * self.gpu
+
+    @property
     def saves_memory(self) -> int:
         """`activation_checkpointing` as a number."""
         return int(self.activation_checkpointing)

@@ -68,7 +68,8 @@ def fine_tune_cell(
         ValueError, and what `fine_tune` raises.
     """
     config = load_config(manifest)
-    check_sequences(sequences, stage.samples, trained_padding(config))
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    check_sequences(sequences, stage.samples, trained_padding(config), limit)
     identity = _identity(manifest, sequences, stage, cell)
     _begin(run.folder, identity)
     seed_parts = ("fine_tune", *cell.keys().values())
@@ -108,13 +109,17 @@ def _train_group(
     engine = open_engine(learner, stage.method, run.deepspeed, load_manifest(manifest)["dtype"])
     rule = UpdateRule(learner, stage.method, engine.optimiser, members[0].seed)
     share = Share(run.tokens_per_pass, engine.rank, engine.world, _replacement(manifest, stage))
-    log = fine_tune(learner, engine, members, share, rule, _watch(learner, engine, stage, cell, run, folder, identity))
+    watch = _watch(learner, engine, stage, cell, run, folder, identity)
+    log = fine_tune(learner, engine, members, share, rule, watch)
     with engine.gathered():
         for index, name in enumerate(learner.names if engine.rank == 0 else ()):
             learner.export(index, run.folder / "adapters" / name, cell.model)
     if engine.rank == 0:
         with atomic_path(finished) as temporary:
             temporary.write_text(json.dumps(log))
+    if watch.checkpoints is not None:
+        watch.checkpoints.clear()
+    engine.close()
     return log
 
 
@@ -128,9 +133,8 @@ def _watch(
             target = run.folder / "adapters" / learner.names[index] / f"samples={samples}"
             learner.export(index, target, cell.model)
 
-    checkpoints = Checkpoints(
-        folder / "checkpoints", f"{identity} {engine.world}", 60 * run.checkpoint_minutes, engine.rank, meet
-    )
+    layout = f"{identity} {engine.world} {run.deepspeed.read_text() if engine.world > 1 and run.deepspeed else ''}"
+    checkpoints = Checkpoints(folder / "checkpoints", layout, 60 * run.checkpoint_minutes, engine.rank, meet)
     watch = Watch(checkpoints=checkpoints, milestone=keep_milestone if stage.milestones else None)
     if engine.rank == 0:
         watch.progress = StepProgress()
@@ -162,6 +166,7 @@ def _replacement(manifest: Path, stage: FineTuneStage) -> int:
 
 def _identity(manifest: Path, sequences: Sequence[Mapping[str, Any]], stage: FineTuneStage, cell: Cell) -> str:
     """What the weights depend on, as a digest: unfinished work of another identity is no use."""
-    revision = load_manifest(manifest)["revision"]
-    told = json.dumps([revision, stage.model_dump(mode="json"), cell.keys(), *sequences], sort_keys=True)
+    model = load_manifest(manifest)
+    which = [model["revision"], model["dtype"]]
+    told = json.dumps([which, stage.model_dump(mode="json"), cell.keys(), *sequences], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()

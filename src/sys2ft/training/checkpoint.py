@@ -16,6 +16,7 @@ from pathlib import Path
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # schedulers send these ahead of the end
 KEEP = 2
+PATIENCE = 10.0  # seconds
 
 
 class InterruptedTraining(Exception):
@@ -52,7 +53,8 @@ class Checkpoints:
         target = self.folder / f"step={step:08d}"
         temporary = self.folder / f".{target.name}"
         if self.rank == 0:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for torn in self.folder.glob(".step=*"):
+                shutil.rmtree(torn)
             temporary.mkdir(parents=True)
         self.meet()
         write(temporary)
@@ -62,7 +64,8 @@ class Checkpoints:
             shutil.rmtree(target, ignore_errors=True)
             os.rename(temporary, target)
             _flush(self.folder)
-            own = [folder for folder in self._folders() if self._is_own(folder)]
+            # A later one was torn, or this run would have gone on from it.
+            own = [folder for folder in self._folders() if folder.name <= target.name and self._is_own(folder)]
             for old in set(self._folders()) - set(own[:KEEP]):
                 shutil.rmtree(old)
         self.meet()
@@ -124,19 +127,27 @@ def _sha256(path: Path) -> str:
 
 
 class Interruption:
-    """The signal that came, if one did: 0 or its number."""
+    """The signal that came, if one did: 0 or its number; and when."""
 
     signum = 0
+    since = 0.0
 
 
 @contextmanager
 def watch_signals() -> Iterator[Interruption]:
-    """Note the signals that ask for a checkpoint instead of dying of them; a second one of a kind kills as usual."""
+    """Note the signals that ask for a checkpoint instead of dying of them.
+
+    One that comes some seconds after another kills as usual; sooner it is the same request, which schedulers and
+    launchers both hand on.
+    """
     found = Interruption()
 
     def note(signum: int, _: object) -> None:
-        found.signum = signum
-        signal.signal(signum, previous[signum])
+        if found.signum and time.monotonic() - found.since > PATIENCE:
+            signal.signal(signum, previous[signum])
+            os.kill(os.getpid(), signum)
+        elif not found.signum:
+            found.signum, found.since = signum, time.monotonic()
 
     previous = {int(signum): signal.signal(signum, note) for signum in SIGNALS}
     try:

@@ -13,16 +13,20 @@ from sys2ft.training.learners import Member
 Row = Mapping[str, Any]
 
 
-def check_sequences(sequences: Sequence[Row], samples: int | None, padding: int | None) -> None:
+def check_sequences(
+    sequences: Sequence[Row], samples: int | None, padding: int | None, context: int | None = None
+) -> None:
     """Check what is to be trained, before the model is loaded.
 
     Args:
         sequences: rows of the table `sequences`.
         samples: how many each item is to have; None where they are matched otherwise.
         padding: the token that fills batches elsewhere and ends no text; None where there is none.
+        context: tokens that the model can read.
 
     Raises:
-        ValueError: an item has fewer sequences than asked for, a sequence has nothing to train, or padding is trained.
+        ValueError: an item has fewer sequences than asked for; a sequence has nothing to train, trains padding, is
+            longer than the model's context, or cannot be distilled.
     """
     counts: dict[str, int] = {}
     for row in sequences:
@@ -33,8 +37,13 @@ def check_sequences(sequences: Sequence[Row], samples: int | None, padding: int 
             raise ValueError(f"{where}: no token has loss: look at the protocol's ask and the chat template")
         if padding in trained:
             raise ValueError(f"{where}: the padding token {padding} is trained: the text was padded, or holds it")
-        if row["context_mask"] is not None and sum(row["context_mask"]) != len(trained):
+        read = row["token_ids"] if row["context_ids"] is None else row["context_ids"]
+        if row["context_ids"] is not None and trained != [
+            token for token, loss in zip(read, row["context_mask"], strict=True) if loss
+        ]:
             raise ValueError(f"{where}: with the news in context other tokens have loss: it cannot be distilled")
+        if context and len(read) > context:
+            raise ValueError(f"{where}: its {len(read)} tokens exceed the {context} of the model's context")
     for item, count in counts.items():
         if samples is not None and count < samples:
             raise ValueError(f"item '{item}': {samples} samples are asked for, and {count} sequences exist")
@@ -85,9 +94,9 @@ def explain_memory(step: int, batch: Pass, names: Sequence[str]) -> Iterator[Non
         out = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
         if not out:
             raise
-        longest = max(block.keys.shape[1] for block in batch.blocks)
+        tokens, longest = batch.computed_tokens, max(block.keys.shape[1] for block in batch.blocks)
+        smaller = f"tokens_per_pass to {tokens // 2}, or " if tokens > longest else ""  # one sequence is not cut
         raise MemoryError(
-            f"step {step}: no memory for a pass of {batch.computed_tokens} tokens (the longest sequence has {longest}; "
-            f"items {', '.join(names)}): set models.<name>.resources.tokens_per_pass to {batch.computed_tokens // 2}, "
-            "or activation_checkpointing: true"
+            f"step {step}: no memory for a pass of {tokens} tokens (the longest sequence has {longest}; items "
+            f"{', '.join(names)}): set models.<name>.resources.{smaller}activation_checkpointing to true"
         ) from error

@@ -6,6 +6,7 @@ MASTER_PORT); under SLURM `srun` tells it in words of its own.
 
 import os
 import sys
+from datetime import timedelta
 
 
 def world_size() -> int:
@@ -37,7 +38,8 @@ def join() -> None:
         # SLURM may let a process see its own GPU alone, whatever its local rank; DeepSpeed reads LOCAL_RANK again.
         os.environ["LOCAL_RANK"] = str(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # The first process alone hashes checkpoints and exports, which takes a while for a large model.
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=2))
 
 
 def _export_from_slurm() -> None:

@@ -101,6 +101,8 @@ def save_memory(learner: Any) -> None:
     for module in learner.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+        for name in [name for name, value in vars(module).items() if "drop" in name and isinstance(value, float)]:
+            setattr(module, name, 0.0)
 
 
 def weights_digest(folder: Path) -> str:

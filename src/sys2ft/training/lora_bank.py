@@ -30,6 +30,8 @@ class Routing:
     """Where each adapter's tokens end in the pass under way, (N,); None: the base alone."""
 
     offsets: Tensor | None = None
+    tokens = 0
+    """How many there are."""
 
 
 class BankLinear(nn.Module):
@@ -48,6 +50,8 @@ class BankLinear(nn.Module):
         if offsets is None or self.weights is None:
             return output
         flat = hidden.reshape(-1, hidden.shape[-1])
+        if len(flat) != self.routing.tokens:
+            raise ValueError("a target module reads other tokens than the model: take it out of method.targets")
         low = functional.grouped_mm(flat, self.weights[0], offs=offsets)
         update = functional.grouped_mm(low, self.weights[1], offs=offsets)
         return torch.add(output, update.view_as(output), alpha=self.scaling)
@@ -109,8 +113,10 @@ class LoraBank(nn.Module):
             for path, module in model.named_modules()
             if isinstance(module, nn.Linear) and self._is_target(path, module)
         }
-        if not self.linears:
-            raise ValueError(f"the model has no linear module named {', '.join(method.targets)}: set method.targets")
+        found = {path.rpartition(".")[2] for path in self.linears}
+        lacking = [] if method.targets == ("all-linear",) else [name for name in method.targets if name not in found]
+        if lacking or not found:
+            raise ValueError(f"the model has no linear module named {', '.join(lacking)}: set method.targets")
         for path, linear in self.linears.items():
             parent, _, leaf = path.rpartition(".")
             setattr(model.get_submodule(parent), leaf, linear)
@@ -174,7 +180,9 @@ class LoraBank(nn.Module):
 
     def _route(self, step: Pass) -> None:
         """Give every linear module its part of all adapters, in the model's precision."""
-        self.routing.offsets = step.offsets
+        self.routing.offsets, self.routing.tokens = step.offsets, step.computed_tokens
+        for linear in self.linears.values():
+            linear.weights = None  # or two passes' copies would be held at once
         adapters = [self.adapter(index) for index in range(len(self.names))]
         parts = iter(_Parts.apply(self.sizes, self.model.dtype, *adapters))
         for linear in self.linears.values():
@@ -182,9 +190,9 @@ class LoraBank(nn.Module):
             linear.weights = low, next(parts).view(len(self.names), self.method.rank, linear.base.out_features)
 
     def _is_target(self, path: str, module: nn.Linear) -> bool:
-        if self.method.targets == ("all-linear",):
-            return module is not self.model.get_output_embeddings()
-        return path.rpartition(".")[2] in self.method.targets
+        if module is self.model.get_output_embeddings():
+            return False
+        return self.method.targets == ("all-linear",) or path.rpartition(".")[2] in self.method.targets
 
     def _sizes(self, linear: BankLinear) -> tuple[int, int]:
         return linear.base.in_features * self.method.rank, self.method.rank * linear.base.out_features

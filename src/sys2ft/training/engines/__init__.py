@@ -59,6 +59,9 @@ class Engine(Protocol):
     def save(self, folder: Path) -> None:
         """Write weights and the optimiser's state, each process its part."""
 
+    def close(self) -> None:
+        """Let go of memory before another engine is opened."""
+
     def load(self, folder: Path) -> None:
         """Go on where `save` was called, with as many processes.
 

@@ -87,6 +87,10 @@ class PlainEngine:
             else:
                 self.optimiser.state[self.trained[name]][kind] = value
 
+    def close(self) -> None:
+        """See `Engine`."""
+        self.optimiser.state.clear()
+
     @property
     def learner_device(self) -> torch.device:
         """Where the learner is."""

@@ -5,6 +5,7 @@ float32 weights and gradient there. So one member's gradient is at hand within `
 its own norm and leaves a resting member alone.
 """
 
+import gc
 import json
 import math
 import os
@@ -132,6 +133,13 @@ class ZeroEngine:
         finally:
             for parameter, part in zip(self.trained, parts, strict=True):
                 parameter.data = part
+
+    def close(self) -> None:
+        """See `Engine`; an engine and its hooks hold each other."""
+        self.engine.destroy()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def save(self, folder: Path) -> None:
         """See `Engine`. Frozen weights are left out."""
