@@ -20,7 +20,7 @@ SLURM = {
 def joined(monkeypatch):
     """The backends with which a process group was made; none is."""
     backends = []
-    monkeypatch.setattr(torch.distributed, "init_process_group", backends.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **_: backends.append(backend))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: bool(backends))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return backends
