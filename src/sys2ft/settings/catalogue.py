@@ -69,7 +69,7 @@ class ModelResources(Frozen):
     tokens_per_pass: int = Field(2048, ge=16)
     """Tokens in one forward and backward pass of fine-tuning; bounds memory, and results do not depend on it."""
     activation_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, a third more time."""
+    """Compute activations again in the backward pass: less memory, more time."""
 
     @property
     def all_gpus(self) -> int:
