@@ -102,15 +102,15 @@ def _attend_plainly(
 ) -> Tensor:
     """The same by plain products; heads that share keys ask together."""
     (rows, heads, asking, size), answering = query.shape, key.shape[2]
-    together = query.reshape(rows, key.shape[1], -1, size)
-    scores = (together @ key.transpose(2, 3) * scaling).view(rows, heads, asking, answering)
+    together = (query * scaling).reshape(rows, key.shape[1], -1, size)
+    scores = (together @ key.transpose(2, 3)).view(rows, heads, asking, answering)
     if softcap is not None:
         scores = (scores / softcap).tanh() * softcap
     if mask is None:
         later = torch.ones(asking, answering, dtype=torch.bool, device=query.device).triu(1)
-        scores = scores.masked_fill(later, torch.finfo(scores.dtype).min)
+        scores = scores.masked_fill_(later, torch.finfo(scores.dtype).min)
     else:
-        scores = scores + mask
+        scores = scores.add_(mask)
     weights = scores.softmax(-1).view(rows, key.shape[1], -1, answering)
     return (weights @ value).view(rows, heads, asking, -1)
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 from sys2ft.forward import token_logits, use_packed_attention
 from sys2ft.packing import Pass
 from sys2ft.settings.catalogue import MethodSettings
+from sys2ft.training.launch import world_size
 from sys2ft.training.lines import scale_lora
 from sys2ft.training.objective import Context, token_losses
 
@@ -27,7 +28,7 @@ PEFT_PREFIX = "base_model.model."
 
 
 class Routing:
-    """Where each adapter's tokens end in the pass under way, (N,); None: the base alone."""
+    """Where the tokens of each of the pass's adapters end, (M,); None: the base alone."""
 
     offsets: Tensor | None = None
     tokens = 0
@@ -35,13 +36,13 @@ class Routing:
 
 
 class BankLinear(nn.Module):
-    """A frozen linear module and what N adapters add to it."""
+    """A frozen linear module and what adapters add to it."""
 
     def __init__(self, base: nn.Linear, scaling: float, routing: Routing):
         super().__init__()
         self.base, self.scaling, self.routing = base, scaling, routing
         self.weights: tuple[Tensor, Tensor] | None = None
-        """A (N, in_features, rank) and B (N, rank, out_features) of the pass under way."""
+        """A (M, in_features, rank) and B (M, rank, out_features) of the M adapters of the pass under way."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
@@ -52,13 +53,13 @@ class BankLinear(nn.Module):
         flat = hidden.reshape(-1, hidden.shape[-1])
         if len(flat) != self.routing.tokens:
             raise ValueError("a target module reads other tokens than the model: take it out of method.targets")
-        low = functional.grouped_mm(flat, self.weights[0], offs=offsets)
+        low = functional.grouped_mm(flat, self.weights[0], offs=offsets) * self.scaling  # of all factors the smallest
         update = functional.grouped_mm(low, self.weights[1], offs=offsets)
-        return torch.add(output, update.view_as(output), alpha=self.scaling)
+        return output.add_(update.view_as(output))
 
 
 class _Parts(torch.autograd.Function):
-    """N flat adapters, stacked, cast and cut into the parts of the linear modules: (N, size) each.
+    """M flat adapters, stacked, cast and cut into the parts of the linear modules: (M, size) each.
 
     As `torch.stack(adapters).to(dtype).split(sizes, 1)`, without its copies: rows of one tensor are stacked already,
     and each part's gradient goes straight to its place.
@@ -78,7 +79,7 @@ class _Parts(torch.autograd.Function):
 
 
 def _stack(adapters: Sequence[Tensor]) -> Tensor:
-    """(N, size); no copy where they lie one after the other, as a bank makes them and some engines do not keep them."""
+    """(M, size); no copy where they lie one after the other, as a bank makes them and some engines do not keep them."""
     first, size = adapters[0], adapters[0].numel()
     step = size * first.element_size()
     storage = first.untyped_storage().data_ptr()
@@ -179,15 +180,19 @@ class LoraBank(nn.Module):
         return -token_losses(self.logits(step), step.targets)
 
     def _route(self, step: Pass) -> None:
-        """Give every linear module its part of all adapters, in the model's precision."""
-        self.routing.offsets, self.routing.tokens = step.offsets, step.computed_tokens
+        """Give every linear module its part of the adapters that the pass has tokens of, in the model's precision."""
+        if step.offsets is None:
+            raise ValueError("sequences of no adapter were given to a bank")
+        present = list(range(len(self.names)))
+        if world_size() == 1:  # several processes have to reach all (`Engine`)
+            present = (step.offsets.diff(prepend=step.offsets.new_zeros(1)) > 0).nonzero()[:, 0].tolist()
+        self.routing.offsets, self.routing.tokens = step.offsets[present], step.computed_tokens
         for linear in self.linears.values():
             linear.weights = None  # or two passes' copies would be held at once
-        adapters = [self.adapter(index) for index in range(len(self.names))]
-        parts = iter(_Parts.apply(self.sizes, self.model.dtype, *adapters))
+        parts = iter(_Parts.apply(self.sizes, self.model.dtype, *map(self.adapter, present)))
         for linear in self.linears.values():
-            low = next(parts).view(len(self.names), linear.base.in_features, self.method.rank)
-            linear.weights = low, next(parts).view(len(self.names), self.method.rank, linear.base.out_features)
+            low = next(parts).view(len(present), linear.base.in_features, self.method.rank)
+            linear.weights = low, next(parts).view(len(present), self.method.rank, linear.base.out_features)
 
     def _is_target(self, path: str, module: nn.Linear) -> bool:
         if module is self.model.get_output_embeddings():
