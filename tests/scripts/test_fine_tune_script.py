@@ -123,6 +123,15 @@ def test_how_it_is_run_changes_nothing_that_is_learned(manifest, sequences, tmp_
     assert [row["computed_tokens"] for row in one] != [row["computed_tokens"] for row in other], "passes are smaller"
 
 
+@pytest.mark.parametrize("stage", [LORA, FULL], ids=["lora", "full"])
+def test_one_process_does_not_import_deepspeed(manifest, sequences, tmp_path, stage):
+    blocked = "import runpy, sys; sys.modules['deepspeed'] = None; sys.argv = sys.argv[1:]; "
+    blocked += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    told = [sys.executable, "-c", blocked, SCRIPT, *arguments(manifest, sequences, tmp_path, stage)]
+    subprocess.run(told, check=True, timeout=120)
+    assert names(tmp_path) == ["adapters", "train_log.parquet"]
+
+
 def test_what_stood_there_before_is_replaced(manifest, sequences, tmp_path):
     (tmp_path / "adapters/green").mkdir(parents=True)
     (tmp_path / "adapters/green/adapter_model.safetensors").write_text("old")

@@ -345,6 +345,12 @@ def test_a_sequence_that_is_too_long_alone_asks_for_no_smaller_passes():
         raise MemoryError
 
 
+def test_out_of_memory_in_an_update_says_what_shares_the_state():
+    said = r"step 1: no memory to update the weights: .*models.<name>.resources.gpu"
+    with pytest.raises(MemoryError, match=said), explain_memory(1):
+        raise torch.OutOfMemoryError("CUDA")
+
+
 def test_another_error_stays_what_it_is():
     (step,) = make_passes([TokenSequence((1, 2), (1,))], 512, 0)
     with pytest.raises(RuntimeError, match="shapes"), explain_memory(3, step, ["one"]):

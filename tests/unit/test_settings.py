@@ -246,6 +246,7 @@ def test_reading_a_study_does_not_change_the_mapping_it_is_read_from():
         (MethodSettings, {"kind": "full", "lift": {"density": 0}}),
         (MethodSettings, {"masked_input": {"share": 1.1}}),
         (MethodSettings, {"lines": {"alpha": -0.1}}),
+        (MethodSettings, {"lines": {"alpha": 0, "beta": 0}}),
         (TeacherSettings, {"temperature": 0}),
         (TeacherSettings, {"top_p": 1.1}),
         (TeacherSettings, {"shards": 0}),

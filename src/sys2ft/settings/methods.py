@@ -1,6 +1,6 @@
 """Parts of a fine-tuning method that come from the literature; each is off unless a method names it."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sys2ft.settings.base import Frozen
 
@@ -43,3 +43,9 @@ class LinesSettings(Frozen):
     data, from 0 to 1, for a model fine-tuned on one task; their example has 0.1."""
     beta: float = Field(0.9, ge=0)
     """What the last layer keeps beyond that; for one task 1 - alpha, so that the last layer keeps all."""
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> "LinesSettings":
+        if self.alpha + self.beta == 0:
+            raise ValueError("alpha and beta are both 0, which leaves nothing of what is learned; give beta 0.9")
+        return self

@@ -102,7 +102,8 @@ def _train_step(
     losses = engine.sum(losses)
     rates = [_learning_rate(member, step, learner.method) for member in members]
     rule.before_update(step)
-    norms = engine.step(rates, batch.active)
+    with explain_memory(step):
+        norms = engine.step(rates, batch.active)
     seconds = time.perf_counter() - began
     rows = _log_rows(members, batch, step, losses.tolist(), rates, norms, seconds)
     check_finite(step, rows)

@@ -82,8 +82,13 @@ def check_moved(members: Sequence[Member], log: Sequence[Row]) -> None:
 
 
 @contextmanager
-def explain_memory(step: int, batch: Pass, names: Sequence[str]) -> Iterator[None]:
-    """Say which pass was too large, and which setting makes passes smaller.
+def explain_memory(step: int, batch: Pass | None = None, names: Sequence[str] = ()) -> Iterator[None]:
+    """Say what was too large, and which setting makes it smaller.
+
+    Args:
+        step: under way.
+        batch: the pass under way; None: weights are updated, and the first update makes the optimiser's state.
+        names: the items of the pass.
 
     Raises:
         MemoryError: in place of whatever the device says when it has no memory left.
@@ -94,6 +99,11 @@ def explain_memory(step: int, batch: Pass, names: Sequence[str]) -> Iterator[Non
         out = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
         if not out:
             raise
+        if batch is None:
+            raise MemoryError(
+                f"step {step}: no memory to update the weights: share the optimiser's state among several processes "
+                "(models.<name>.resources.gpu, .deepspeed), or choose a method that trains fewer weights"
+            ) from error
         tokens, longest = batch.computed_tokens, max(block.keys.shape[1] for block in batch.blocks)
         smaller = f"tokens_per_pass to {tokens // 2}, or " if tokens > longest else ""  # one sequence is not cut
         raise MemoryError(
