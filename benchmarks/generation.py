@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from measuring import ROOT, prepare_model
+
 PYTHON = {"transformers": ROOT / ".venv/bin/python", "vllm": ROOT / ".venv-generate/bin/python"}
-MODEL = "smollm2-135m"
 ASK = "{news}\n\nWrite this news anew in your own words, and leave nothing out."
 
 
@@ -41,7 +41,7 @@ def compare(args: argparse.Namespace) -> None:
     """Each engine and batch size in a process of its own, one after the other."""
     if missing := [str(python) for python in PYTHON.values() if not python.exists()]:
         sys.exit(f"there is no {missing[0]}: run `make setup generate`")
-    prepare(args.folder)
+    prepare_model(args.folder)
     if os.getloadavg()[0] > 0.5:
         print(f"the machine is busy (load {os.getloadavg()[0]:.1f}): do not trust what follows", file=sys.stderr)
     row = "{:<14}{:>12}{:>10}{:>10}{:>12}{:>14}{:>10}".format
@@ -58,21 +58,6 @@ def compare(args: argparse.Namespace) -> None:
     ratio = best["vllm"]["speed"] / best["transformers"]["speed"]
     share = best["vllm"]["cached"]
     print(json.dumps({"vllm_vs_transformers": round(ratio, 3), "prefix_cache_share": round(share, 3)}))
-
-
-def prepare(folder: Path) -> None:
-    """Convert the embedded model, in the environment that can."""
-    if (folder / "model.json").exists():
-        return
-    import yaml
-
-    settings = yaml.safe_load((ROOT / "config/config.yaml").read_text())["models"][MODEL]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "settings.json").write_text(json.dumps({key: settings[key] for key in ("source", "dtype")}))
-    command = [PYTHON["transformers"], ROOT / "workflow/scripts/prepare_model.py"]
-    command += ["--settings", (folder / "settings.json").read_text()]
-    command += ["--output-weights", folder / "weights", "--output-manifest", folder / "model.json"]
-    subprocess.run(command, check=True, cwd=ROOT)
 
 
 def measure_apart(args: argparse.Namespace, engine: str, batch_size: int) -> dict[str, Any]:

@@ -12,31 +12,27 @@ Parts:
     gpu: bank and PEFT on shapes of Qwen2.5 with random weights, and the utilisation of full fine-tuning.
 
 What a step is stays fixed: 4 sequences of every item (about 72 tokens each in the study) and one update.
-An adapter's first step warms up and is not counted; starting is shown, not counted. Every measurement runs in a process
-of its own, the systems taking turns, and tells how many cores others used meanwhile: two systems that compete for
-cores can take ten times as long as one.
+An item's first steps are shown with the set-up and not counted: a process touches most of its memory for the first
+time in them, which on a virtual machine can take longer than the arithmetic. Every measurement runs in a process of its
+own, the systems taking turns, and tells how many cores others used meanwhile: two systems that compete for cores can
+take ten times as long as one.
 """
 
 import argparse
 import importlib.util
 import json
-import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-ROOT = Path(__file__).parents[1]
+from measuring import ROOT, TINY, Others, measure_apart, peak_memory, prepare_model, read_clock, warn_of_others
+
 STUDY = ROOT / "data/reference_study.yaml"
 RANK, ALPHA, LR, BATCH_SIZE = 16, 32, 1e-3, 4
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-TINY = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 2048,
-}  # fmt: skip
 # Of Qwen2.5, as its model cards state them.
 SHAPES: dict[str, dict[str, Any]] = {
     name: dict(zip([*TINY, "vocab_size", "tie_word_embeddings"], shape, strict=True))
@@ -69,7 +65,8 @@ class Job:
         system: a key of `SYSTEMS`.
         model: a folder with `model.json`, or a key of `SHAPES`.
         data: `study`, or the length of every sequence in tokens.
-        steps: of each item after the one that is not counted.
+        steps: of each item that are counted.
+        warmup: steps of each item before them.
         batch_size: sequences of an item in a step.
         cut: how a step is cut into passes: tokens (bank, full) or sequences (PEFT, TRL) in a pass.
         autocast: whether PEFT and TRL compute their adapters, which they keep in float32, in the base's precision.
@@ -79,7 +76,8 @@ class Job:
     model: str
     data: str = "study"
     items: int = 15
-    steps: int = 3
+    steps: int = 4
+    warmup: int = 4
     batch_size: int = BATCH_SIZE
     dtype: Literal["float32", "bfloat16"] = "float32"
     cut: int = BATCH_SIZE
@@ -91,7 +89,7 @@ class Run:
     """What a measurement found: times in seconds, of all items together.
 
     Attributes:
-        setup: until the first steps began.
+        setup: until the counted steps began.
         seconds: of the counted steps.
         share: tokens that had to be read over those computed, of the bank.
         loss: of the first step of the first item.
@@ -118,7 +116,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--part", choices=sorted(PARTS), default="peers")
     parser.add_argument("--items", type=int, nargs="+", help="15; of the part `items` 1 2 4 8 15 32; of `length` 4")
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 256, 1024], help="tokens, of the part `length`")
-    parser.add_argument("--steps", type=int, default=3, help="counted, of each item")
+    parser.add_argument("--steps", type=int, default=4, help="counted, of each item")
+    parser.add_argument("--warmup", type=int, default=4, help="steps of each item before them")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="of base and arithmetic")
     parser.add_argument("--tokens-per-pass", type=int, nargs="+", default=[2048, 1024, 4096], help="ways for the bank")
     parser.add_argument("--micro-batches", type=int, nargs="+", default=[4, 2], help="ways for PEFT and TRL")
@@ -137,9 +136,9 @@ def main(argv: list[str] | None = None) -> None:
 # ----------------------------------------------------------------------------------------------------------- the parts
 def compare_peers(args: argparse.Namespace) -> dict[str, Any]:
     """Every system, every way; then each system's best way again, in turns."""
-    model, (items,) = prepare_embedded(args), args.items or [15]
+    model, (items,) = prepare_model(args.folder, args.tiny), args.items or [15]
     systems = ["bank", "peft"] + ["trl"] * (importlib.util.find_spec("trl") is not None)
-    base = {"model": model, "items": items, "steps": args.steps, "dtype": args.dtype}
+    base = {"model": model, "items": items} | common(args)
     best = find_best(take_turns([ways(system, args, base) for system in systems]))
     for _ in range(args.repeats - 1):
         best = find_best([*best.values(), *take_turns([[run.job] for run in best.values()])])
@@ -154,14 +153,14 @@ def compare_peers(args: argparse.Namespace) -> dict[str, Any]:
 
 def compare_items(args: argparse.Namespace) -> dict[str, Any]:
     """Bank and PEFT, the first way of each, against the number of items."""
-    base = {"model": prepare_embedded(args), "steps": args.steps, "dtype": args.dtype}
+    base = {"model": prepare_model(args.folder, args.tiny)} | common(args)
     return {"items": [compare_at("items", n, args, base) for n in args.items or [1, 2, 4, 8, 15, 32]]}
 
 
 def compare_lengths(args: argparse.Namespace) -> dict[str, Any]:
     """Bank and PEFT, the first way of each, against the length of sequences."""
-    model, (items,) = prepare_embedded(args), args.items or [4]
-    base = {"model": model, "items": items, "steps": args.steps, "dtype": args.dtype}
+    model, (items,) = prepare_model(args.folder, args.tiny), args.items or [4]
+    base = {"model": model, "items": items} | common(args)
     return {"length": [compare_at("data", str(length), args, base) for length in args.lengths]}
 
 
@@ -180,7 +179,7 @@ def compare_on_gpu(args: argparse.Namespace) -> dict[str, Any]:
     (items,) = args.items or [15]
     found: dict[str, Any] = {}
     for shape in ["tiny"] if args.tiny else ["0.5b", "7b"]:
-        base = {"model": shape, "items": items, "steps": args.steps, "dtype": "bfloat16"}
+        base = {"model": shape, "items": items} | common(args) | {"dtype": "bfloat16"}
         best = find_best(take_turns([ways(system, args, base) for system in ("bank", "peft")] * args.repeats))
         found[shape] = {"bank_vs_peft": compare_to_bank(best, "peft"), "peak_gb": best["bank"].peak}
     return found | {"full": utilise_gpu(args)}
@@ -189,9 +188,9 @@ def compare_on_gpu(args: argparse.Namespace) -> dict[str, Any]:
 def utilise_gpu(args: argparse.Namespace) -> dict[str, Any] | None:
     """Full fine-tuning of the largest size that fits: the share of the GPU's peak that does useful work."""
     for shape in ["tiny"] if args.tiny else ["7b", "3b", "1.5b", "0.5b"]:
-        base = {"model": shape, "items": 1, "steps": args.steps, "dtype": "bfloat16"}
+        base = {"model": shape, "items": 1} | common(args) | {"dtype": "bfloat16"}
         base |= {"data": "64"} if args.tiny else {"data": "1024", "batch_size": 32}
-        runs = [run for job in ways("full", args, base) if (run := measure_apart(job)) is not None]
+        runs = [run for job in ways("full", args, base) if (run := run_apart(job)) is not None]
         if runs:
             best = find_best(runs)["full"]
             share = best.flops / best.seconds / args.peak_flops
@@ -205,6 +204,11 @@ def utilise_gpu(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 PARTS = {"peers": compare_peers, "items": compare_items, "length": compare_lengths, "gpu": compare_on_gpu}
+
+
+def common(args: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of all jobs."""
+    return {"steps": args.steps, "warmup": args.warmup, "dtype": args.dtype}
 
 
 def ways(system: str, args: argparse.Namespace, base: Mapping[str, Any]) -> list[Job]:
@@ -223,15 +227,14 @@ def take_turns(systems: Sequence[Sequence[Job]]) -> list[Run]:
     runs = []
     for turn in range(max(map(len, systems))):
         for job in (jobs[turn] for jobs in systems if turn < len(jobs)):
-            if (run := measure_apart(job)) is None:
+            if (run := run_apart(job)) is None:
                 sys.exit(f"{job} does not fit into the memory of the GPU")
             times = (f"{run.setup:.1f}", f"{run.seconds:.1f}", f"{run.useful / run.seconds:.0f}")
             rest = (f"{run.peak:.2f}", f"{run.loss:.6f}", f"{run.others:.2f}")
             name = Path(job.model).name[-10:]
             print(row(job.system, name, job.data, job.items, job.cut, str(job.autocast), *times, *rest), flush=True)
             runs.append(run)
-    if (others := max(run.others for run in runs)) > 0.2:
-        print(f"others used up to {others:.1f} cores meanwhile: do not trust the times above", file=sys.stderr)
+    warn_of_others(max(run.others for run in runs))
     return runs
 
 
@@ -249,23 +252,6 @@ def compare_to_bank(best: Mapping[str, Run], system: str) -> float | None:
 
 
 # ------------------------------------------------------------------------------------------------------ model and data
-def prepare_embedded(args: argparse.Namespace) -> str:
-    """The folder of the embedded model, or of a tiny random one."""
-    if not args.tiny:
-        from generation import prepare
-
-        prepare(args.folder)
-        return str(args.folder)
-    from sys2ft.models import prepare_model
-    from sys2ft.settings.stages import PrepareModelStage
-
-    source = {"kind": "random", "architecture": "llama", "shape": TINY}
-    stage = PrepareModelStage.model_validate({"source": source, "dtype": "float32"})
-    manifest = prepare_model(stage, args.folder / "weights")
-    (args.folder / "model.json").write_text(json.dumps(manifest))
-    return str(args.folder)
-
-
 def open_model(job: Job) -> Any:
     """The frozen base in the job's precision, on the GPU where there is one."""
     import torch
@@ -295,7 +281,7 @@ def open_tokenizer(job: Job) -> Any:
 
 def make_data(job: Job) -> Data:
     """For each item the sequences of all its steps, in order."""
-    number = (1 + job.steps) * job.batch_size
+    number = (job.warmup + job.steps) * job.batch_size
     if job.model in SHAPES:
         return {f"item-{i}": list(random_rows(job, i, number)) for i in range(job.items)}
     make = study_rows if job.data == "study" else text_rows
@@ -342,54 +328,20 @@ def random_rows(job: Job, item: int, number: int) -> Iterator[Row]:
 
 
 # --------------------------------------------------------------------------------------------------------- measurement
-def measure_apart(job: Job) -> Run | None:
-    """The same measurement in a process of its own; None where the GPU's memory does not do."""
-    command = [sys.executable, __file__, "--job", json.dumps(asdict(job))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "MemoryError" in done.stderr:
-        return None
-    if done.returncode:
-        sys.exit(f"{job} failed:\n{done.stderr[-3000:]}")
-    return Run(**json.loads(done.stdout.splitlines()[-1]) | {"job": job})
+def run_apart(job: Job) -> Run | None:
+    """The measurement in a process of its own; None where the GPU's memory does not do."""
+    found = measure_apart(__file__, job)
+    return None if found is None else Run(**found | {"job": job})
 
 
 def measure(job: Job) -> Run:
     """Train as the job says."""
     data, model = make_data(job), open_model(job)
-    began, before = time.perf_counter(), other_cpu_seconds()
+    others = Others()
     run = SYSTEMS[job.system](model, data, job)
-    run.others = (other_cpu_seconds() - before) / (time.perf_counter() - began)
-    run.job, run.peak = job, peak_memory()
-    run.useful = sum(len(row["token_ids"]) for rows in data.values() for row in rows[job.batch_size :])
+    run.others, run.job, run.peak = others.cores(), job, peak_memory()
+    run.useful = sum(len(row["token_ids"]) for rows in data.values() for row in rows[job.warmup * job.batch_size :])
     return run
-
-
-def other_cpu_seconds() -> float:
-    """What all processes but this one have computed since the machine started."""
-    import psutil
-
-    machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
-    return sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - own.user - own.system
-
-
-def peak_memory() -> float:
-    """The most that the process has held so far, in GB; of the GPU's memory where there is one."""
-    import resource
-
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def read_clock() -> float:
-    """Seconds, after what the GPU has to do is done."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def train_bank(model: Any, data: Data, job: Job) -> Run:
@@ -417,7 +369,7 @@ def train_full(model: Any, data: Data, job: Job) -> Run:
     method = MethodSettings(kind="full", lr=LR, warmup_steps=0, batch_size=job.batch_size)
     learner = FullWeights(model, name, method, getattr(torch, job.dtype))
     run = run_engine(learner, data, method, job, began)
-    run.flops = count_flops(model, rows[job.batch_size :])
+    run.flops = count_flops(model, rows[job.warmup * job.batch_size :])
     return run
 
 
@@ -433,15 +385,14 @@ def run_engine(learner: Any, data: Data, method: Any, job: Job, began: float) ->
     engine = open_engine(learner, method, None, job.dtype)
     rule = UpdateRule(learner, method, None, 0)
     log = fine_tune(learner, engine, members, Share(job.cut), rule, Watch())
-    return summarise_log(log, read_clock() - began)
+    return summarise_log(log, read_clock() - began, job.warmup)
 
 
-def summarise_log(log: Sequence[Mapping[str, Any]], whole: float) -> Run:
+def summarise_log(log: Sequence[Mapping[str, Any]], whole: float, warmup: int) -> Run:
     """What the rows of `train_log` say; each tells its step's seconds and computed tokens, those of all items."""
-    steps = {row["step"]: row for row in log}
-    counted = [row for step, row in steps.items() if step > 1]
+    counted = list({row["step"]: row for row in log if row["step"] > warmup}.values())
     return Run(
-        setup=whole - sum(row["seconds"] for row in steps.values()),
+        setup=whole - sum(row["seconds"] for row in counted),
         seconds=sum(row["seconds"] for row in counted),
         share=sum(row["useful_share"] for row in counted) / len(counted),
         loss=log[0]["loss"],
@@ -471,7 +422,7 @@ def train_peft(model: Any, data: Data, job: Job) -> Run:
         config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TARGETS, task_type="CAUSAL_LM")
         adapted = get_peft_model(model, config)
         times, losses = train_item(adapted, rows, job)
-        add_item(run, began, times, losses[0])
+        add_item(run, began, times, job.warmup, losses[0])
         model = adapted.unload()
     return run
 
@@ -518,15 +469,15 @@ def cut_batch(batch: Sequence[Row], size: int) -> list[Sequence[Row]]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
-def add_item(run: Run, began: float, times: Sequence[float], loss: float) -> None:
+def add_item(run: Run, began: float, times: Sequence[float], warmup: int, loss: float) -> None:
     """Count an item that was trained alone.
 
     Args:
         times: the clock before the first and after every step.
     """
     run.loss = run.loss or loss
-    run.setup += times[0] - began
-    run.seconds += times[-1] - times[1]
+    run.setup += times[warmup] - began
+    run.seconds += times[-1] - times[warmup]
 
 
 def train_trl(model: Any, data: Data, job: Job) -> Run:
@@ -546,7 +497,7 @@ def train_trl(model: Any, data: Data, job: Job) -> Run:
             times = note_times(trainer)
             trainer.train()
         check_same_data(trainer, rows)
-        add_item(run, began, times, trainer.state.log_history[0]["loss"])
+        add_item(run, began, times, job.warmup, trainer.state.log_history[0]["loss"])
         model = trainer.model.unload()
     return run
 
@@ -560,7 +511,7 @@ def make_trainer(model: Any, tokenizer: Any, rows: Sequence[Row], job: Job, fold
 
     # TRL's own defaults: gradient checkpointing, autocast to bfloat16, a learning rate that falls to 0, shuffling.
     settings = SFTConfig(
-        output_dir=folder, max_steps=1 + job.steps, learning_rate=LR, lr_scheduler_type="constant",
+        output_dir=folder, max_steps=job.warmup + job.steps, learning_rate=LR, lr_scheduler_type="constant",
         per_device_train_batch_size=job.cut, gradient_accumulation_steps=job.batch_size // job.cut,
         assistant_only_loss=True, gradient_checkpointing=False, bf16=job.autocast,
         use_cpu=not torch.cuda.is_available(),  # or it refuses bfloat16 where there is no GPU

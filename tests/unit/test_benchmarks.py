@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FLAGS = ["--tiny", "--steps", "1", "--dtype", "float32", "--tokens-per-pass", "512", "--repeats", "1"]
+FLAGS = ["--tiny", "--steps", "1", "--warmup", "1", "--dtype", "float32", "--tokens-per-pass", "512", "--repeats", "1"]
 
 
 @pytest.fixture
 def training(monkeypatch):
     """`benchmarks/training.py`, measuring in this process: a start takes longer than a tiny measurement."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     spec = importlib.util.spec_from_file_location("benchmark_training", ROOT / "benchmarks/training.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "measure_apart", module.measure)
+    monkeypatch.setattr(module, "run_apart", module.measure)
     return module
 
 
