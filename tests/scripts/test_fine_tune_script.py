@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -130,6 +131,20 @@ def test_one_process_does_not_import_deepspeed(manifest, sequences, tmp_path, st
     told = [sys.executable, "-c", blocked, SCRIPT, *arguments(manifest, sequences, tmp_path, stage)]
     subprocess.run(told, check=True, timeout=120)
     assert names(tmp_path) == ["adapters", "train_log.parquet"]
+
+
+def test_deepspeeds_own_launcher_starts_it_too(manifest, sequences, tmp_path):
+    pytest.importorskip("deepspeed")
+    zero = {"deepspeed": SCRIPT.parents[2] / "config/deepspeed/zero2.json"}
+    launcher = [Path(sys.executable).with_name("deepspeed"), "--num_gpus", "2", "--no_local_rank", SCRIPT]
+    environment = os.environ | {"DS_ACCELERATOR": "cpu", "LOCAL_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # it calls python by name
+    told = arguments(manifest, sequences, tmp_path / "two", **zero)
+    subprocess.run([*launcher, *told], check=True, timeout=180, env=environment)
+    run_main(manifest, sequences, tmp_path / "one")
+    one, two = (read_rows("train_log", tmp_path / name / "train_log.parquet") for name in ("one", "two"))
+    assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], abs=1e-5)
+    assert names(tmp_path / "two/adapters") == ["blue", "red"]
 
 
 def test_what_stood_there_before_is_replaced(manifest, sequences, tmp_path):
