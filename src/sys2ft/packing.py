@@ -191,13 +191,13 @@ def collate(forest: Forest, sequences: Sequence[TokenSequence], adapters: int) -
 
 
 def _make_blocks(forest: Forest) -> tuple[list[Block], "torch.Tensor"]:
-    """Rows of attention, those whose paths have about the same length (to a factor of 2) in one block."""
+    """Rows of attention; in one block those that ask and are asked about equally often (to a factor of 2)."""
     import torch
 
-    rows: dict[int, list[tuple[np.ndarray, int]]] = {}
+    rows: dict[tuple[int, int], list[tuple[np.ndarray, int]]] = {}
     for path, shared in zip(forest.paths, forest.new_from, strict=True):
         if shared < len(path):
-            rows.setdefault(len(path).bit_length(), []).append((path, shared))
+            rows.setdefault((len(path).bit_length(), (len(path) - shared).bit_length()), []).append((path, shared))
     blocks: list[Block] = []
     restore = np.empty(len(forest.tokens), np.int64)
     end = 0
