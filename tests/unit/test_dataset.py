@@ -147,8 +147,8 @@ def test_reference_study_data_can_be_read_as_a_teacher_would_have_written_them()
 
 
 # ---------------------------------------------------------------------------------------------------- general knowledge
-def test_general_knowledge_has_30_different_questions():
-    assert len({entry.question for entry in GENERAL}) == len(GENERAL) == 30
+def test_general_knowledge_has_100_different_questions():
+    assert len({entry.question for entry in GENERAL}) == len(GENERAL) == 100
 
 
 @pytest.mark.parametrize("entry", GENERAL, ids=[entry.id for entry in GENERAL])
