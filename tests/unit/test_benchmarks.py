@@ -11,16 +11,20 @@ ROOT = Path(__file__).parents[2]
 FLAGS = ["--tiny", "--steps", "1", "--warmup", "1", "--dtype", "float32", "--tokens-per-pass", "512", "--repeats", "1"]
 
 
-@pytest.fixture
-def training(monkeypatch):
-    """`benchmarks/training.py`, measuring in this process: a start takes longer than a tiny measurement."""
+def load_benchmark(name, monkeypatch):
+    """A program that measures in this process: a start takes longer than a tiny measurement."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    spec = importlib.util.spec_from_file_location("benchmark_training", ROOT / "benchmarks/training.py")
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / f"benchmarks/{name}.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "run_apart", module.measure)
     return module
+
+
+@pytest.fixture
+def training(monkeypatch):
+    return load_benchmark("training", monkeypatch)
 
 
 def run_part(training, capsys, folder, part, *flags):
@@ -52,3 +56,17 @@ def test_sizes_for_a_gpu(training, capsys, tmp_path):
     _, found = run_part(training, capsys, tmp_path, "gpu", "--items", "2", "--peak-flops", "1e12")
     assert found["tiny"]["bank_vs_peft"] > 0
     assert 0 < found["full"]["flops_utilisation"] < 1
+
+
+@pytest.mark.parametrize("adapters", ["1", "2"])
+def test_scorers_do_the_same_and_are_compared(monkeypatch, capsys, tmp_path, adapters):
+    scoring = load_benchmark("scoring", monkeypatch)
+    flags = ["--tiny", "--dtype", "float32", "--contexts", "0", "40", "--questions", "2", "--tokens-per-pass", "512"]
+    scoring.main([*flags, "--batch-sizes", "3", "--adapters", adapters, "--folder", str(tmp_path)])
+    *table, last = capsys.readouterr().out.splitlines()
+    found = json.loads(last)
+    assert list(found) == [f"tree_vs_{system}_{n}" for n in (0, 40) for system in ("lm_eval", "plain")]
+    assert all(ratio > 0 for ratio in found.values())
+    rows = [line.split() for line in table if line.startswith(("tree", "lm_eval", "plain"))]
+    assert len(rows) == 6
+    assert all(float(row[-2]) < 1e-4 for row in rows), "log-likelihoods differ"
