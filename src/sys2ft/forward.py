@@ -132,7 +132,21 @@ def use_packed_attention(model: Any) -> None:
     if strange or getattr(model, "_is_stateful", False) or not getattr(model, "_supports_attention_backend", False):
         what = f"its layers are of the kind {', '.join(sorted(strange))}" if strange else "it is no plain transformer"
         raise ValueError(f"models of the type '{config.model_type}' cannot be read in packed rows: {what}")
+    model.attention_before = config._attn_implementation
     model.set_attn_implementation(PACKED)
+
+
+@contextmanager
+def own_attention(model: Any) -> Iterator[None]:
+    """Within it a model that was put on packed attention attends as it was made to, so that it can generate."""
+    packed = model.config.get_text_config()._attn_implementation == PACKED
+    if packed:
+        model.set_attn_implementation(model.attention_before)
+    try:
+        yield
+    finally:
+        if packed:
+            model.set_attn_implementation(PACKED)
 
 
 def _check_positions(config: Any, longest: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sys2ft.errors import InputError
 from sys2ft.evaluation.questions import check_others_exist
+from sys2ft.evaluation.tasks import task_files
 from sys2ft.grid import NONE
 from sys2ft.models import check_source
 from sys2ft.news.items import NewsFile, check_unique, load_general, open_split
@@ -31,6 +32,7 @@ def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
     check_teachers(study, news, file)
     check_recorded(study, news)
     load_general(study.retention.path)
+    task_files(study.retention)
     check_texts(study, file)
     return study
 
@@ -60,8 +62,20 @@ def check_news(study: Study, file: str | Path) -> dict[str, NewsFile]:
             raise InputError(path, "items", lacking, "add an item, or take the protocol out of the grid")
         if problem := check_others_exist(split, len(news[split].items), study.scoring):
             raise InputError(path, "items", problem, "add an item, or take those out of the settings of scoring")
+        modes = study.score_stage(split).scoring.modes
+        if "statement" in modes:
+            _check_statements(split, path, news[split], bool(settings.modes) or len(modes) == 1)
     check_unique((study.splits[split].path or file, content) for split, content in news.items())
     return news
+
+
+def _check_statements(split: str, path: str | Path, news: NewsFile, wanted: bool) -> None:
+    """All questions have statements, or none has and the split was not expressly given the mode."""
+    questions = [question for item in news.items for question in item.questions]
+    lacking = [question.id for question in questions if question.statement is None]
+    if lacking and (wanted or len(lacking) < len(questions)):
+        mend = f"add statement and false_statement, or write splits.{split}.modes without 'statement'"
+        raise InputError(path, f"question '{lacking[0]}'", "has no statement to score", mend)
 
 
 def check_models(study: Study, file: str | Path) -> None:

@@ -31,12 +31,19 @@ _CELL = (
 )
 _ITEM = ("item", pa.string(), "The item's id.")
 _SCORES = (
-    ("mode", pa.string(), "letter or cloze."),
+    ("mode", pa.string(), "letter, cloze or statement."),
     ("gold", pa.int32(), "Index of the right option."),
     ("choice", pa.int32(), "Index of the option with the highest score."),
-    ("correct", pa.float64(), "Share of the option orders in which the right option was chosen; 0 or 1 in cloze."),
-    ("scores", pa.list_(pa.float64()), "An option's score: log-probability (letter) or its mean a token (cloze)."),
+    ("choice_sum", pa.int32(), "The same by summed log-probability."),
+    ("choice_unconditional", pa.int32(), "The same by `logprobs` minus `unconditional`; null but in cloze."),
+    ("correct", pa.float64(), "Share of the option orders in which `choice` was right; 0 or 1 but in letter."),
+    ("scores", pa.list_(pa.float64()), "An option's score: log-probability (letter) or its mean a token."),
     ("logprobs", pa.list_(pa.float64()), "Summed log-probability of an option, mean over orders."),
+    (
+        "unconditional",
+        pa.list_(pa.float64()),
+        "The same after the neutral question, closed book: what an option is worth by itself; null but in cloze.",
+    ),
     ("option_tokens", pa.list_(pa.int32()), "Tokens of an option."),
     ("order_correct", pa.list_(pa.bool_()), "Correct or not in each order of the options."),
     ("adapter", pa.string(), "Digest of the adapter that answered; null for the base model."),
@@ -178,8 +185,13 @@ SCHEMAS: dict[str, pa.Schema] = {
     "retention": _schema(
         *_CELL,
         ("item", pa.string(), "The item whose adapter answered; 'all' where the split has one, 'none' for the base."),
-        ("question_id", pa.string(), "The general question."),
-        *_SCORES,
+        ("task", pa.string(), "The task of lm_eval."),
+        ("document", pa.int32(), "The number of its question or text."),
+        ("metric", pa.string(), "What lm_eval calls the measure."),
+        ("filter", pa.string(), "How the answer was read; 'none' where there is one way."),
+        ("value", pa.float64(), "Of that document; of a perplexity its logarithm: nats a word or byte."),
+        ("higher_is_better", pa.bool_(), "Whether a larger value is a better one."),
+        ("adapter", pa.string(), "Digest of the adapter that answered; null for the base model."),
     ),
     "cells": _schema(
         *_CELL,
@@ -221,7 +233,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("protocol", pa.string(), "How it was trained."),
         ("teacher", pa.string(), "Who wrote the study data."),
         ("split", pa.string(), "The set of items; 'all' for all of the grid."),
-        ("mode", pa.string(), "letter or cloze."),
+        ("mode", pa.string(), "letter, cloze or statement; of retention_change the task and its metric."),
         ("measure", pa.string(), "closed_book, in_context, other_news, closed_book_gain, ft_icl_gap, ..."),
         ("versus", pa.string(), "The protocol compared with, in shadowing and protocol_contrast; else null."),
         ("items", pa.int32(), "Items: the clusters of the bootstrap."),

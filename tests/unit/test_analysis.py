@@ -657,7 +657,10 @@ def retained(protocol: str, table: str, seed: int = 0, split: str = "s") -> list
     readers = ["none"] if protocol == "none" else "abcdefgh"
     rows = answers(protocol, {("general", "none"): table}, seed=seed, split=split)
     return [
-        {**row, "item": readers["abcdefgh".index(row["item"])], "question_id": f"general-{row['question_id'][-1]}"}
+        {name: row[name] for name in ("model", "method", "protocol", "teacher", "seed")}
+        | {"item": readers["abcdefgh".index(row["item"])], "split": "none" if protocol == "none" else split}
+        | {"task": "general", "metric": "acc", "filter": "none", "document": int(row["question_id"][-1])}
+        | {"value": row["correct"], "higher_is_better": True}
         for row in rows
     ]
 
@@ -674,23 +677,32 @@ def test_retention_change_is_paired_with_the_base_on_the_same_general_questions(
 
 @pytest.mark.parametrize(
     ("tuned", "verdict"),
-    [("1101 1101 1101", "no change found"), ("0000 0001 0000", "below the base"), ("1111 1111 1111", "above the base")],
+    [
+        ("1101 1101 1101", "no change found"),
+        ("0000 0001 0000", "worse than the base"),
+        ("1111 1111 1111", "better than the base"),
+    ],
 )
 def test_the_verdict_on_retention_says_which_way(tuned, verdict):
     general = retained("none", "1101") + retained("qa", tuned)
     assert effect(estimate(STUDY, retention=general), "retention_change", None)["verdict"] == verdict
 
 
-def test_retention_over_several_splits_counts_each_adapter_with_its_own_base():
+def test_where_less_is_better_a_rise_is_worse():
+    general = retained("none", "1101") + retained("qa", "1111 1111 1111")
+    general = [{**row, "higher_is_better": False} for row in general]
+    assert effect(estimate(STUDY, retention=general), "retention_change", None)["verdict"] == "worse than the base"
+
+
+def test_retention_over_several_splits_compares_with_the_one_base():
     general = [
-        *retained("none", "11", split="events"), *retained("qa", "10 10", split="events"),
-        *retained("none", "01", split="coding"), *retained("qa", "01 11", split="coding"),
+        *retained("none", "11"), *retained("qa", "10 10", split="events"), *retained("qa", "01 11", split="coding"),
     ]  # fmt: skip
     both = [{**row, "split": split} for split in ("events", "coding") for row in STUDY]
     rows = estimate(both, retention=general)
     assert effect(rows, "retention_change", None, split="all")["items"] == 4
     assert effect(rows, "retention_change", None, split="events")["estimate"] == pytest.approx(-0.5)
-    assert effect(rows, "retention_change", None, split="coding")["estimate"] == pytest.approx(0.25)
+    assert effect(rows, "retention_change", None, split="coding")["estimate"] == pytest.approx(-0.25)
 
 
 def test_too_few_adapters_give_a_change_without_an_interval():
@@ -705,6 +717,9 @@ def test_effects_with_retention_fit_their_table():
     assert build_table("effects", rows).num_rows == len(EFFECTS) + 1
 
 
-def test_retention_in_a_mode_of_its_own_is_not_lost():
-    general = [{**row, "mode": "letter"} for row in retained("none", "1101") + retained("qa", "1100 1000 1101")]
-    assert effect(estimate(STUDY, retention=general), "retention_change", None)["mode"] == "letter"
+def test_each_metric_of_a_task_and_each_way_to_read_it_is_a_change_of_its_own():
+    general = retained("none", "1101") + retained("qa", "1100 1000 1101")
+    strict = [{**row, "metric": "exact_match", "filter": "strict"} for row in general]
+    rows = estimate(STUDY, retention=general + strict)
+    found = [row["mode"] for row in rows if row["measure"] == "retention_change"]
+    assert found == ["general/acc", "general/exact_match/strict"]

@@ -1021,3 +1021,33 @@ def test_statements_that_are_no_pair_are_refused(project, fields, mend):
     content = news()
     content["items"][0]["questions"][0] |= fields
     assert mend in refuse_news(project, content)
+
+
+def state(content, *numbers):
+    """The news with statements for some of its items' questions."""
+    for number in numbers:
+        pair = {"statement": "It calls at Craywick.", "false_statement": "It calls at Tolsey."}
+        content["items"][number]["questions"][0] |= pair
+    return content
+
+
+@pytest.mark.parametrize(
+    ("stated", "changes"),
+    [
+        ((1,), {}),
+        ((), {"splits__mine__modes": ["cloze", "statement"]}),
+        ((), {"scoring__modes": ["statement"]}),
+    ],
+)
+def test_statements_that_are_to_be_scored_and_are_not_there_are_missed(project, stated, changes):
+    message = refuse_news(project, state(news(), *stated), **changes)
+    assert_says(message, "mine.yaml", "question 'item-0-q1'", "splits.mine.modes without 'statement'")
+
+
+@pytest.mark.parametrize("stated", [(), (0, 1)])
+def test_a_split_has_statements_for_all_questions_or_for_none(project, stated):
+    (project / "mine.yaml").write_text(yaml.safe_dump(state(news(), *stated)))
+    config = shipped_config()
+    config["splits"]["mine"] = {"path": "mine.yaml"}
+    config["grid"]["split"] = ["mine"]
+    open_study(config, FILE)

@@ -191,7 +191,7 @@ DEPENDS_ON = {
     "train_log": set(AXES),
     "base_answers": {"model", "split"},
     "answers": set(AXES),
-    "base_retention": {"model", "split"},
+    "base_retention": {"model"},
     "retention": set(AXES),
     "answers_table": set(),
     "retention_table": set(),

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from sys2ft.chat import encode_text, render_prompt, user
 from sys2ft.evaluation.respondents import choose_readers, open_respondents, training_points
-from sys2ft.evaluation.scoring import score_retention, score_split
+from sys2ft.evaluation.scoring import score_split
 from sys2ft.grid import JOINT, Cell
 from sys2ft.models import load_model
 from sys2ft.settings.catalogue import MethodSettings
@@ -221,15 +221,6 @@ def test_without_milestones_the_end_alone_answers(llama, trained, asked):
     assert [one.milestone for one in ends] == [False] * len(ends)
     expected = [(digests, samples) for _, digests, samples, milestone, _ in asked if not milestone]
     assert [(dict(one.digests), dict(one.samples)) for one in ends] == expected
-
-
-def test_general_questions_are_put_to_each_learner_once(llama, tokenizer, trained, asked):
-    ends = respondents(llama, trained, milestones=False)
-    rows = [row for one in ends for row in score_retention(one, tokenizer, GENERAL, STAGE)]
-    digests = {name: digest for _, some, _, milestone, _ in asked if not milestone for name, digest in some.items()}
-    assert {row["item"]: row["adapter"] for row in rows} == digests
-    assert len(rows) == len(digests) == (1 if trained[0].per == "split" else 2)
-    assert build_table("retention", rows, CELL.keys()).num_rows == len(rows)
 
 
 def test_weights_of_a_milestone_that_is_not_there_are_missed(llama, trained):

@@ -7,16 +7,15 @@ import torch
 from peft import PeftModel
 
 from sys2ft.chat import encode_text, render_prompt
-from sys2ft.evaluation.questions import LETTERS, NONE, Asking, ask_all, option_orders, prompt_messages
+from sys2ft.evaluation.questions import LETTERS, NONE, Asking, as_statements, ask_all, option_orders, prompt_messages
 from sys2ft.evaluation.respondents import Respondent
-from sys2ft.evaluation.scoring import _answer, _Branch, score_retention, score_split
+from sys2ft.evaluation.scoring import _answer, _Branch, score_split
 from sys2ft.grid import JOINT
 from sys2ft.models import load_model
 from sys2ft.packing import TokenSequence
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.settings.choices import ScoringSettings
 from sys2ft.settings.stages import ScoreStage
-from sys2ft.tables import build_table
 from sys2ft.training.lora_bank import LoraBank
 
 STAGE = ScoreStage(scoring=ScoringSettings(tokens_per_pass=1024), context="News: {news}\n\n")
@@ -105,6 +104,82 @@ def test_correct_is_read_from_the_scores(answers):
             assert row["scores"] == [s / n for s, n in zip(row["logprobs"], row["option_tokens"], strict=True)]
         else:
             assert row["correct"] == sum(row["order_correct"]) / 4
+
+
+def test_an_option_is_also_scored_without_question_and_news(adapted, tokenizer, answers):
+    askings = list(ask_all(ITEMS, QUESTIONS, STAGE.scoring, OWN))
+    blanked = {
+        (row["question_id"], row["adapter"]): row["logprobs"]
+        for row in answers
+        if (row["condition"], row["control"], row["mode"]) == ("closed_book", "blank_question", "cloze")
+    }
+    for asking, row in zip(askings, answers, strict=True):
+        if row["mode"] == "letter":
+            assert row["unconditional"] is row["choice_unconditional"] is None
+            continue
+        neutral = Asking(asking.item, asking.question, "closed_book", "blank_question", "cloze", None, asking.reader)
+        if asking.control == "other_adapter":
+            options = asking.question["options"]
+            plain = [plain_score(adapted, tokenizer, neutral, None, option) for option in options]
+            assert row["unconditional"] == pytest.approx(plain, abs=1e-4)
+        else:
+            assert row["unconditional"] == blanked[row["question_id"], row["adapter"]]
+        gains = [own - alone for own, alone in zip(row["logprobs"], row["unconditional"], strict=True)]
+        assert row["choice_unconditional"] == gains.index(max(gains))
+        assert row["choice_sum"] == row["logprobs"].index(max(row["logprobs"]))
+
+
+STATED = [
+    question | {
+        "statement": f"The {question['item']} bridge closes on {day}.",
+        "false_statement": f"The {question['item']} bridge closes on {other}.",
+    }
+    for question, day, other in zip(QUESTIONS, ("Monday", "May") * 3, ("Sunday", "Friday") * 3, strict=True)
+]  # fmt: skip
+STATING = ScoreStage(scoring=ScoringSettings(modes=("statement",), tokens_per_pass=512), context=STAGE.context)
+
+
+def test_a_true_statement_is_compared_with_a_false_one(bank, adapted, tokenizer):
+    rows = score_split(respondent(bank), tokenizer, ITEMS, STATED, STATING)
+    askings = list(ask_all(ITEMS, STATED, STATING.scoring, OWN))
+    assert len(rows) == len(askings) == 6 * 6, "every condition and control"
+    for asking, row in zip(askings, rows, strict=True):
+        pair = asking.question["options"]
+        assert len(pair) == len(row["scores"]) == 2
+        whole = [asking.question["statement"], asking.question["false_statement"]]
+        assert pair[row["gold"]] in whole[0]
+        assert pair[1 - row["gold"]] in whole[1]
+        assert set(pair) == set(whole) or asking.control == "blank_question"
+        plain = [plain_score(adapted, tokenizer, asking, None, text) for text in pair]
+        assert row["logprobs"] == pytest.approx(plain, abs=1e-4)
+        assert row["correct"] == float(row["choice"] == row["gold"])
+    assert {asking.question["gold"] for asking in askings} == {0, 1}, "ties would go to one of the two"
+
+
+def test_a_statement_is_not_asked_for():
+    asking = next(ask_all(ITEMS, STATED, STATING.scoring, OWN))
+    (message,) = prompt_messages(asking, STATING.scoring, STATING.context, None)
+    assert message.content == "State a fact."
+    inside = next(one for one in ask_all(ITEMS, STATED, STATING.scoring, OWN) if one.news)
+    (message,) = prompt_messages(inside, STATING.scoring, STATING.context, None)
+    assert message.content == "News: The red bridge closes on Monday.\n\nState a fact."
+
+
+@pytest.mark.parametrize(
+    ("true", "false", "left"),
+    [
+        ("It opens on Monday.", "It opens on Friday.", {"Monday.", "Friday."}),
+        ("Ann leads the team.", "Bob leads the team.", {"Ann", "Bob"}),
+        ("The gate is open.", "The gate is not open.", {"open.", "not open."}),
+        ("A gate of oak, it says.", "A door of fir, it says.", {"gate of oak,", "door of fir,"}),
+        ("Yes.", "No.", {"Yes.", "No."}),
+    ],
+)
+def test_blanked_statements_keep_what_differs(true, false, left):
+    question = as_statements(QUESTIONS[0] | {"statement": true, "false_statement": false}, blank=True)
+    assert set(question["options"]) == left
+    assert question["options"][question["gold"]] in true
+    assert question["options"] == sorted(question["options"])
 
 
 def test_own_adapter_answers_and_the_other_one_under_control(answers):
@@ -212,41 +287,6 @@ def test_question_longer_than_the_context_names_it(llama, tokenizer):
     long = [{**ITEMS[0], "text": "word " * 600}, *ITEMS[1:]]
     with pytest.raises(ValueError, match=r"question 'red-q0' \(in_context\) has \d+ tokens"):
         score_split(Respondent(load_model(llama)), tokenizer, long, QUESTIONS, STAGE)
-
-
-# ------------------------------------------------------------------------------------------------------------ retention
-GENERAL = [
-    {"question_id": "days", "question": "How many days has a week?", "options": ["seven", "five"], "gold": 0},
-    {"question_id": "sky", "question": "What colour is the sky?", "options": ["green", "blue", "red"], "gold": 1},
-]
-
-
-def test_general_questions_are_put_to_the_base_once_and_to_every_adapter(bank, llama, tokenizer):
-    base = score_retention(Respondent(load_model(llama)), tokenizer, GENERAL, STAGE)
-    tuned = score_retention(respondent(bank), tokenizer, GENERAL, STAGE)
-    assert [(row["item"], row["question_id"], row["adapter"]) for row in base] == [
-        ("none", "days", None), ("none", "sky", None),
-    ]  # fmt: skip
-    assert [(row["item"], row["question_id"]) for row in tuned] == [
-        (item["item"], question["question_id"]) for item in ITEMS for question in GENERAL
-    ]
-    assert all(row["adapter"] == f"digest-{row['item']}" for row in tuned)
-    assert len({tuple(row["scores"]) for row in base + tuned}) == len(base) + len(tuned), "every reader differs"
-    keys = {"model": "m", "method": "lora", "protocol": "p", "teacher": "none", "split": "s", "seed": 0}
-    assert build_table("retention", tuned, keys).num_rows == len(tuned)
-
-
-def test_general_questions_are_put_once_to_the_one_who_learned_all_items(llama, tokenizer):
-    joint = Respondent(load_model(llama), None, dict.fromkeys(OWN, JOINT), {JOINT: "digest"}, {JOINT: 9})
-    rows = score_retention(joint, tokenizer, GENERAL, STAGE)
-    told = [(row["item"], row["question_id"], row["adapter"]) for row in rows]
-    assert told == [(JOINT, "days", "digest"), (JOINT, "sky", "digest")]
-
-
-def test_general_questions_are_put_in_the_modes_asked_for(llama, tokenizer):
-    both = STAGE.model_copy(update={"scoring": ScoringSettings(retention_modes=("letter", "cloze"), modes=("cloze",))})
-    rows = score_retention(Respondent(load_model(llama)), tokenizer, GENERAL, both)
-    assert [row["mode"] for row in rows] == ["letter", "cloze"] * 2
 
 
 def test_equal_scores_go_to_the_first_place_in_every_mode():

@@ -72,6 +72,7 @@ def stages(study: Study) -> dict[tuple, dict[str, Any]]:
     told: dict[tuple, Any] = {
         ("estimate_effects",): study.estimate_effects_stage(),
         ("build_tables",): study.build_tables_stage(),
+        ("score_retention",): study.score_retention_stage(),
     }
     for cell in study.cells():
         told["prepare_model", cell.model] = study.prepare_model_stage(cell.model)
@@ -80,6 +81,7 @@ def stages(study: Study) -> dict[tuple, dict[str, Any]]:
         told["compose_training", cell.protocol] = study.compose_training_stage(cell.protocol)
         told["fine_tune", cell.method] = study.fine_tune_stage(cell.method)
         told["score_answers", cell.method] = study.fine_tune_stage(cell.method)
+        told["score_retention", cell.method] = study.fine_tune_stage(cell.method)
         for replay in study.replay_of(cell.protocol):
             told["prepare_replay", replay] = study.prepare_replay_stage(replay)
         for kind in study.kinds_of(cell.protocol):
@@ -143,7 +145,7 @@ def test_a_procedural_split_is_put_in_cloze_and_a_split_may_choose_its_modes():
     config["splits"]["coding"]["modes"] = ["letter"]
     study = load_study(config)
     modes = {split: study.score_stage(split).scoring.modes for split in ("events", "coding", "syllogisms")}
-    assert modes == {"events": ("letter", "cloze"), "coding": ("letter",), "syllogisms": ("cloze",)}
+    assert modes == {"events": ("letter", "cloze", "statement"), "coding": ("letter",), "syllogisms": ("cloze",)}
 
 
 def test_the_smoke_study_needs_no_teacher_model():
@@ -845,7 +847,7 @@ TAUGHT = changed(
 SELF = "smollm2-135m"
 KINDS = tuple(SHIPPED["kinds"])
 SCORED = {("score", "mathematics"), ("score", "events")}
-TRAINED = {("fine_tune", "lora"), ("score_answers", "lora")}
+TRAINED = {(stage, "lora") for stage in ("fine_tune", "score_answers", "score_retention")}
 COMPOSED = {("compose_training", name) for name in SHIPPED["protocols"]}
 GENERATED = {("generate_study", SELF, kind) for kind in KINDS}
 FILTERED = {("filter_study", SELF, kind) for kind in KINDS}
@@ -868,7 +870,7 @@ def studied(*kinds: str, teacher: str = SELF) -> set[tuple]:
 def test_the_wide_grid_has_jobs_of_every_kind():
     assert set(stages(load_study(WIDE))) == {
         ("prepare_model", SELF), ("validate_news", "mathematics"), ("validate_news", "events"), ("estimate_effects",),
-        *TRAINED, *TABLES, *SCORED, *COMPOSED, *GENERATED, *FILTERED, *REPLAYED,
+        ("score_retention",), *TRAINED, *TABLES, *SCORED, *COMPOSED, *GENERATED, *FILTERED, *REPLAYED,
     }  # fmt: skip
 
 
@@ -912,6 +914,9 @@ def test_the_wide_grid_has_jobs_of_every_kind():
         ("splits.events.modes", ["cloze"], {("score", "events")}),
         ("prompts.context", "News: {news}\n", GENERATED | COMPOSED | SCORED),
         ("scoring.neutral_question", "Answer.", SCORED),
+        ("scoring.statement_instruction", "Say it.", SCORED),
+        ("retention.limit", 5, {("score_retention",)}),
+        ("retention.tasks", ["gsm8k"], {("score_retention",)}),
         ("statistics.draws", 500, {("estimate_effects",)}),
     ],
 )
@@ -935,7 +940,7 @@ def test_only_the_amount_that_protocols_are_matched_by_reaches_jobs(path, value,
 def test_a_changed_method_reaches_its_own_jobs_and_no_other_methods():
     base = changed("methods.mine", {"kind": "full", "per": "split", "lr": 1e-5}, WIDE)
     base["grid"]["method"] = ["lora", "mine"]
-    own = {("fine_tune", "mine"), ("score_answers", "mine")}
+    own = {(stage, "mine") for stage in ("fine_tune", "score_answers", "score_retention")}
     assert differing(changed("methods.mine.half", {"round_steps": 3}, base), base) == own
     assert differing(changed("methods.mine.lift", {"rank": 8}, base), base) == own
     assert differing(changed("methods.lora.alpha", 8, base), base) == TRAINED
@@ -948,10 +953,13 @@ def test_the_rules_that_are_told_a_method_are_those_that_train_and_score_it():
         _, *rules = re.split(r"^rule (\w+):", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         names, texts = rules[::2], rules[1::2]
         told |= {n: set(re.findall(r"STUDY\.(\w+_stage)", text)) for n, text in zip(names, texts, strict=True)}
-    assert {rule for rule, some in told.items() if "fine_tune_stage" in some} == {"fine_tune", "score_answers"}
+    training = {"fine_tune", "score_answers", "score_retention"}
+    assert {rule for rule, some in told.items() if "fine_tune_stage" in some} == training
     assert told["fine_tune"] == {"fine_tune_stage"}
     assert told["score_answers"] == {"fine_tune_stage", "score_stage"}
     assert told["score_base"] == {"score_stage"}
+    assert told["score_retention"] == {"fine_tune_stage", "score_retention_stage"}
+    assert told["score_base_retention"] == {"score_retention_stage"}
 
 
 def test_counting_the_teacher_reaches_the_jobs_that_compose():

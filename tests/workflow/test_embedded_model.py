@@ -52,7 +52,13 @@ def test_it_knows_what_a_small_language_model_knows(results):
     prompt = torch.tensor([render_prompt(tokenizer, (user("What is the capital of France?"),))])
     written = model.generate(prompt, max_new_tokens=12, do_sample=False)[0, prompt.shape[1] :]
     assert "Paris" in tokenizer.decode(written)
-    assert len(rows_of(results, "score_base/**/retention.parquet")) == 30
+    rows = rows_of(results, "score_base_retention/**/retention.parquet")
+    values = {
+        metric: [row["value"] for row in rows if row["metric"] == metric] for metric in ("acc", "word_perplexity")
+    }
+    assert len(values["acc"]) == 100
+    assert sum(values["acc"]) > 40, "of 100 questions with four options"
+    assert sum(values["word_perplexity"]) / len(values["word_perplexity"]) < 5, "nats a word"
 
 
 @pytest.mark.real_model

@@ -15,7 +15,7 @@ from tests.workflow.project import ROOT, SMALL, failures, make_project, snakemak
 EXPECTED = {
     "prepare_model": 1, "validate_news": 2, "generate_study": 2, "filter_study": 2,
     "compose_training": 6, "score_base": 2, "fine_tune": 6, "score_answers": 6,
-    "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 30,
+    "score_base_retention": 1, "score_retention": 6, "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 37,
 }  # fmt: skip
 
 

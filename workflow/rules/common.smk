@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from sys2ft.code_versions import read_versions
 from sys2ft.errors import InputError
+from sys2ft.evaluation.tasks import task_files
 from sys2ft.grid import AXES, key_path, resolve_teacher
 from sys2ft.paths import artefact_path, cell_path, pattern, study_paths
 from sys2ft.preflight import check_environment, open_study

@@ -1,8 +1,9 @@
 """
 Questions put to base and tuned models.
 
-In:  items, questions, general questions, the model, a cell's adapters
-Out: score_base/model=.../split=.../answers.parquet, retention.parquet; the same two in score_answers/<cell>/
+In:  items, questions, the model, a cell's adapters, tasks of lm_eval
+Out: score_base/model=.../split=.../answers.parquet, score_answers/<cell>/answers.parquet;
+     score_base_retention/model=.../retention.parquet, score_retention/<cell>/retention.parquet
 """
 
 
@@ -12,10 +13,8 @@ rule score_base:
         model=pattern(RESULTS, "model"),
         news_items=pattern(RESULTS, "items"),
         questions=pattern(RESULTS, "questions"),
-        general=STUDY.retention.path,
     output:
-        answers=pattern(RESULTS, "base_answers"),
-        retention=pattern(RESULTS, "base_retention"),
+        pattern(RESULTS, "base_answers"),
     log:
         logs("base_answers", "score_base"),
     benchmark:
@@ -39,9 +38,7 @@ rule score_base:
             --model {input.model:q} \
             --items {input.news_items:q} \
             --questions {input.questions:q} \
-            --general {input.general:q} \
-            --output {output.answers:q} \
-            --output-retention {output.retention:q} \
+            --output {output:q} \
             >{log:q} 2>&1
         """
 
@@ -54,10 +51,8 @@ rule score_answers:
         train_log=pattern(RESULTS, "train_log"),
         news_items=pattern(RESULTS, "items"),
         questions=pattern(RESULTS, "questions"),
-        general=STUDY.retention.path,
     output:
-        answers=pattern(RESULTS, "answers"),
-        retention=pattern(RESULTS, "retention"),
+        pattern(RESULTS, "answers"),
     log:
         logs("answers", "score_answers"),
     benchmark:
@@ -85,8 +80,83 @@ rule score_answers:
             --train-log {input.train_log:q} \
             --items {input.news_items:q} \
             --questions {input.questions:q} \
-            --general {input.general:q} \
-            --output {output.answers:q} \
-            --output-retention {output.retention:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule score_base_retention:
+    """Put the tasks of retention to a base model."""
+    input:
+        model=pattern(RESULTS, "model"),
+        tasks=task_files(STUDY.retention),
+    output:
+        pattern(RESULTS, "base_retention"),
+    log:
+        logs("base_retention", "score_base_retention"),
+    benchmark:
+        times("base_retention", "score_base_retention")
+    conda:
+        "../../envs/train.yaml"
+    threads: need("threads", learner)
+    resources:
+        gpu=need("gpu", learner),
+        mem_mb=need("mem_mb", learner),
+        runtime=need("runtime", learner),
+    params:
+        settings=told(STUDY.score_retention_stage),
+        version=VERSIONS["score_base_retention"],
+    shell:
+        """
+        python workflow/scripts/score_base_retention.py \
+            --settings {params.settings:q} \
+            --name {wildcards.model:q} \
+            --model {input.model:q} \
+            --include {STUDY.retention.include:q} \
+            --tokens-per-pass {STUDY.scoring.tokens_per_pass} \
+            --batch-size {STUDY.retention.batch_size} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule score_retention:
+    """Put the tasks of retention to a tuned model, at the end of its training."""
+    input:
+        model=pattern(RESULTS, "model"),
+        adapters=pattern(RESULTS, "adapters"),
+        train_log=pattern(RESULTS, "train_log"),
+        tasks=task_files(STUDY.retention),
+    output:
+        pattern(RESULTS, "retention"),
+    log:
+        logs("retention", "score_retention"),
+    benchmark:
+        times("retention", "score_retention")
+    conda:
+        "../../envs/train.yaml"
+    threads: need("threads", learner)
+    resources:
+        gpu=need("gpu", learner),
+        mem_mb=need("mem_mb", learner),
+        runtime=need("runtime", learner),
+    params:
+        settings=told(STUDY.score_retention_stage),
+        method=told(STUDY.fine_tune_stage, "method"),
+        cell=cell_name,
+        version=VERSIONS["score_retention"],
+    shell:
+        """
+        python workflow/scripts/score_retention.py \
+            --settings {params.settings:q} \
+            --method {params.method:q} \
+            --cell {params.cell:q} \
+            --model {input.model:q} \
+            --adapters {input.adapters:q} \
+            --train-log {input.train_log:q} \
+            --include {STUDY.retention.include:q} \
+            --tokens-per-pass {STUDY.scoring.tokens_per_pass} \
+            --batch-size {STUDY.retention.batch_size} \
+            --output {output:q} \
             >{log:q} 2>&1
         """

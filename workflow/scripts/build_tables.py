@@ -23,13 +23,12 @@ def main(argv: list[str] | None = None) -> None:
     import pyarrow as pa
 
     from sys2ft.analysis.cells import read_cell
-    from sys2ft.paths import artefact_path, cell_path, study_paths
+    from sys2ft.paths import cell_path, study_paths
     from sys2ft.settings.stages import BuildTablesStage
     from sys2ft.tables import build_table, read_table, write_table
 
     stage = BuildTablesStage.model_validate_json(args.settings)
     cells = stage.cells()
-    bases = dict.fromkeys((cell.model, cell.split) for cell in cells)
     rows = [{**cell.keys(), **read_cell(args.results, cell, stage)} for cell in cells]
     counts = [
         read_table("study_counts", path) for path in study_paths(args.results, "study_counts", cells, stage.kinds)
@@ -41,8 +40,8 @@ def main(argv: list[str] | None = None) -> None:
         ),
     }
     for name, output in (("answers", args.output_answers), ("retention", args.output_retention)):
-        paths = [artefact_path(args.results, f"base_{name}", model=model, split=split) for model, split in bases]
-        paths += [cell_path(args.results, name, cell) for cell in cells]
+        bases = dict.fromkeys(cell_path(args.results, f"base_{name}", cell) for cell in cells)
+        paths = [*bases, *(cell_path(args.results, name, cell) for cell in cells)]
         tables[output] = pa.concat_tables([read_table(name, path).replace_schema_metadata() for path in paths])
     for path, table in tables.items():
         write_table(table, path, stage.model_dump(mode="json"))

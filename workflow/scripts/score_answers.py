@@ -1,7 +1,7 @@
 """Put all questions of a split to a tuned model, at the end of its training and at its milestones.
 
 In: the learner, its adapters (or trained models) and training log, items, questions, how to ask (settings).
-Out: `answers.parquet`, `retention.parquet`.
+Out: `answers.parquet`.
 """
 
 import argparse
@@ -19,16 +19,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--train-log", required=True, type=Path)
     parser.add_argument("--items", required=True, type=Path)
     parser.add_argument("--questions", required=True, type=Path)
-    parser.add_argument("--general", required=True, type=Path, help="the YAML file of general questions")
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--output-retention", required=True, type=Path)
     args = parser.parse_args(argv)
 
     from sys2ft.evaluation.respondents import choose_readers, open_respondents, training_points
-    from sys2ft.evaluation.scoring import score_retention, score_split
+    from sys2ft.evaluation.scoring import score_split
     from sys2ft.grid import Cell
     from sys2ft.models import load_tokenizer
-    from sys2ft.news.items import asked, load_general
     from sys2ft.settings.stages import FineTuneStage, ScoreStage
     from sys2ft.tables import build_table, read_rows, write_table
 
@@ -40,16 +37,12 @@ def main(argv: list[str] | None = None) -> None:
     points = training_points(read_rows("train_log", args.train_log), trained.milestones)
     if lacking := set(readers.values()) - set(points[-1]):
         raise ValueError(f"{args.train_log} knows nothing of {', '.join(sorted(lacking))}: train the cell again")
-    general = [asked(question) for question in load_general(args.general).questions]
     tokenizer = load_tokenizer(args.model)
-    answers, retention = [], []
+    answers = []
     for respondent in open_respondents(args.model, args.adapters, readers, trained.method, points):
         answers += score_split(respondent, tokenizer, items, questions, stage)
-        retention += [] if respondent.milestone else score_retention(respondent, tokenizer, general, stage)
         del respondent  # or two models would be held while the next is loaded
-    settings = stage.model_dump(mode="json")
-    write_table(build_table("answers", answers, cell.keys()), args.output, settings)
-    write_table(build_table("retention", retention, cell.keys()), args.output_retention, settings)
+    write_table(build_table("answers", answers, cell.keys()), args.output, stage.model_dump(mode="json"))
 
 
 if __name__ == "__main__":

@@ -119,11 +119,13 @@ def estimate_effects(
     """
     rows: list[dict[str, Any]] = []
     splits = list(dict.fromkeys(row["split"] for row in answers))
+    general = [_as_answer(row) for row in retention]
     for split in [ALL, *splits] if len(splits) > 1 else splits:
-        for mode in dict.fromkeys(row["mode"] for row in [*answers, *retention]):
+        for mode in dict.fromkeys(row["mode"] for row in [*answers, *general]):
             chosen = [row for row in answers if row["mode"] == mode and split in (ALL, row["split"])]
-            general = [row for row in retention if row["mode"] == mode and split in (ALL, row["split"])]
-            effects = [*_effects_of(chosen, stage), *_retention_rows(general, stage)]
+            # The base has no split: it was asked once.
+            kept = [row for row in general if row["mode"] == mode and (split == ALL or row["split"] in (split, NONE))]
+            effects = [*_effects_of(chosen, stage), *_retention_rows(kept, stage)]
             rows += [{**row, "split": split, "mode": mode} for row in effects]
     _correct_families(rows)
     return rows
@@ -154,28 +156,35 @@ def _effects_of(answers: Sequence[Row], stage: EstimateEffectsStage) -> Iterator
                     yield from _contrast_rows(name, rows, other, {**keys, "versus": versus}, stage)
 
 
-def _retention_rows(retention: Sequence[Row], stage: EstimateEffectsStage) -> Iterator[dict[str, Any]]:
-    """What each adapter has forgotten of the general questions; the clusters are the items whose adapters answered.
+def _as_answer(row: Row) -> dict[str, Any]:
+    """A row of `retention` in the words of `answers`: its mode is task and metric, its question the document."""
+    mode = "/".join([row["task"], row["metric"], *([] if row["filter"] == NONE else [row["filter"]])])
+    beside = {"mode": mode, "question_id": row["document"], "condition": "general", "control": NONE}
+    return {**row, **beside, "correct": row["value"]}
 
-    The set of questions is taken as fixed: the interval says how much adapters differ, not questions.
+
+def _retention_rows(general: Sequence[Row], stage: EstimateEffectsStage) -> Iterator[dict[str, Any]]:
+    """What each adapter has forgotten of the documents of a task; the clusters are the items whose adapters answered.
+
+    The set of documents is taken as fixed: the interval says how much adapters differ, not documents.
     """
-    general = [{**row, "condition": "general", "control": NONE} for row in retention]
     groups = _group(general)
     for group, rows in groups.items():
         rows = _complete_seeds(rows)
         if group[2] == NONE or not rows:
             continue
         readers = dict.fromkeys((row["split"], row["item"]) for row in rows)
-        answered = {(row["split"], row["question_id"]): row for row in groups[group[0], NONE, NONE, NONE]}
+        answered = {row["question_id"]: row for row in groups[group[0], NONE, NONE, NONE]}
         questions = dict.fromkeys(row["question_id"] for row in rows)
-        base = [{**answered[split, name], "item": item} for split, item in readers for name in questions]
+        base = [{**answered[name], "split": split, "item": item} for split, item in readers for name in questions]
         comparison = Comparison(_arms({"base": base, "tuned": rows}, rows), stage.statistics)
         terms = terms_of(RETENTION, NONE)
         change = comparison.estimate(terms), comparison.draws(terms)
         keys = {**dict(zip(GROUP, group, strict=True)), "versus": None}
         row = _row(comparison, RETENTION.name, change, None, None, keys) | {"questions": len(questions)}
         if (own := comparison.interval(*change)) is not None:
-            verdict = "no change found" if own.covers(0) else f"{'below' if own.estimate < 0 else 'above'} the base"
+            better = (own.estimate > 0) == rows[0]["higher_is_better"]
+            verdict = "no change found" if own.covers(0) else f"{'better' if better else 'worse'} than the base"
             row |= {"p": own.p, "detectable": own.detectable, "verdict": verdict}
         yield row
 

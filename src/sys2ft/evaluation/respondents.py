@@ -1,13 +1,19 @@
 """Who answers: the base, a bank of adapters, or a fully trained model; at the end of training or at a milestone."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from sys2ft.forward import own_attention, token_logits
 from sys2ft.grid import JOINT
 from sys2ft.models import load_model, load_trained
+from sys2ft.packing import Pass
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.training.fine_tune import is_milestone
 from sys2ft.training.learners import weights_digest
@@ -40,6 +46,31 @@ class Respondent:
     def names(self) -> list[str]:
         """Who is here."""
         return list(self.digests)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.model.parameters()).device
+
+    def logits(self, step: Pass) -> Tensor:
+        """(P, V): what each scored token of a pass is predicted from; the pass is on the device.
+
+        Raises:
+            ValueError: the pass is for adapters and there is no bank, or the other way round.
+        """
+        if self.bank is not None:
+            return self.bank.logits(step)
+        if step.offsets is not None:
+            raise ValueError("sequences of an adapter were given to a bare model")
+        return token_logits(self.model, step)
+
+    def alone(self, adapter: int) -> AbstractContextManager[None]:
+        """Within it `model` is one of transformers' own: every token is read under one adapter, and it generates.
+
+        Args:
+            adapter: its number in the bank; without meaning where there is none.
+        """
+        return own_attention(self.model) if self.bank is None else self.bank.alone(adapter)
 
 
 def choose_readers(items: Sequence[str], method: MethodSettings) -> dict[str, str]:

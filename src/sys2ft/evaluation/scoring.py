@@ -2,33 +2,55 @@
 
 `letter` shows the options, asks for a letter and compares the letters' log-probabilities, averaged over the cyclic
 orders of the options. `cloze` does not show them and compares the mean log-probability a token of each option's text
-(Lampinen et al. 2025 score by likelihood; the length normalisation is that of Brown et al. 2020, section 2.4).
+(Lampinen et al. 2025 score by likelihood). The sum itself is stored as well, and the sum after the neutral question
+without news, which Brown et al. (2020, section 2.4) normalise by. `statement` compares a true and a false sentence,
+again by the mean a token.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from sys2ft.chat import encode_text, render_prompt
+from sys2ft.chat import encode_text, render_prompt, user
 from sys2ft.evaluation.questions import LETTERS, NONE, Asking, ask_all, option_orders, prompt_messages
 from sys2ft.evaluation.respondents import Respondent
-from sys2ft.forward import token_log_probabilities
-from sys2ft.packing import BASE, Pass, TokenSequence, make_passes
+from sys2ft.packing import BASE, TokenSequence, make_passes
 from sys2ft.progress import progress_bar
 from sys2ft.settings.stages import ScoreStage
-from sys2ft.training.lora_bank import LoraBank
+from sys2ft.training.objective import token_losses
+
+
+class _Branches:
+    """Token sequences, each once however often it is wanted."""
+
+    def __init__(self) -> None:
+        self.sequences: list[TokenSequence] = []
+        self.numbers: dict[TokenSequence, int] = {}
+
+    def add(self, prompt: Sequence[int], ending: Sequence[int], adapter: int) -> int:
+        """The number of the sequence whose `ending` is scored."""
+        scored = tuple(range(len(prompt), len(prompt) + len(ending)))
+        sequence = TokenSequence((*prompt, *ending), scored, adapter)
+        if sequence not in self.numbers:
+            self.numbers[sequence] = len(self.sequences)
+            self.sequences.append(sequence)
+        return self.numbers[sequence]
 
 
 @dataclass(frozen=True)
 class _Branch:
-    """One option in one order of one asking; `sequence` is its number among all token sequences."""
+    """One option in one order of one asking; `sequence` is its number among all token sequences.
+
+    `neutral` is that of the same option after the neutral question, without news; None but in `cloze`.
+    """
 
     order: int
     option: int
     place: int
     sequence: int
+    neutral: int | None = None
 
 
 def score_split(
@@ -54,15 +76,15 @@ def score_split(
     bank = respondent.bank
     here = (NONE,) if respondent.readers is None else respondent.names
     askings = [one for one in ask_all(items, questions, stage.scoring, respondent.readers) if one.reader in here]
-    sequences: list[TokenSequence] = []
+    tree = _Branches()
     branches: list[list[_Branch]] = []
     for asking in askings:
         adapter = BASE if bank is None else bank.names.index(asking.reader)
-        branches.append(_branches(asking, stage, tokenizer, adapter, sequences))
-    _check_lengths(respondent.model, askings, branches, sequences)
-    sums = _sum_log_probabilities(respondent.model, bank, sequences, stage)
+        branches.append(_branches(asking, stage, tokenizer, adapter, tree))
+    _check_lengths(respondent.model, askings, branches, tree.sequences)
+    sums = [total for total, _ in read_sequences(respondent, tree.sequences, stage.scoring.tokens_per_pass)]
     return [
-        _answer(asking, found, sequences, sums)
+        _answer(asking, found, tree.sequences, sums)
         | {
             "adapter": respondent.digests.get(asking.reader),
             "samples_seen": respondent.samples.get(asking.reader, 0),
@@ -72,35 +94,14 @@ def score_split(
     ]
 
 
-def score_retention(
-    respondent: Respondent, tokenizer: Any, general: Sequence[Mapping[str, Any]], stage: ScoreStage
-) -> list[dict[str, Any]]:
-    """Put general questions, closed book, to the base or to everyone who is here.
-
-    Args:
-        general: questions as `news.items.asked` gives them.
-
-    Returns:
-        Rows of the table `retention`, without the cell's keys.
-    """
-    base = respondent.readers is None
-    readers = [NONE] if base else respondent.names
-    plain = {"conditions": ("closed_book",), "controls": (), "modes": stage.scoring.retention_modes}
-    stage = stage.model_copy(update={"scoring": stage.scoring.model_copy(update=plain)})
-    questions = [{**question, "item": reader, "kind": "general"} for reader in readers for question in general]
-    asked = replace(respondent, readers=None if base else {reader: reader for reader in readers})
-    rows = score_split(asked, tokenizer, [{"item": reader} for reader in readers], questions, stage)
-    left_out = ("kind", "condition", "control", "samples_seen", "milestone")
-    return [{name: row[name] for name in row if name not in left_out} for row in rows]
-
-
-def _branches(
-    asking: Asking, stage: ScoreStage, tokenizer: Any, adapter: int, sequences: list[TokenSequence]
-) -> list[_Branch]:
-    """Append the token sequences of one asking and say which is which."""
+def _branches(asking: Asking, stage: ScoreStage, tokenizer: Any, adapter: int, tree: _Branches) -> list[_Branch]:
+    """Add the token sequences of one asking and say which is which."""
     options = asking.question["options"]
     letter = asking.mode == "letter"
     orders: list[list[int] | None] = [*option_orders(len(options))] if letter else [None]
+    neutral = None
+    if asking.mode == "cloze":
+        neutral = render_prompt(tokenizer, (user(stage.scoring.neutral_question),))
     found = []
     for number, order in enumerate(orders):
         prompt = render_prompt(tokenizer, prompt_messages(asking, stage.scoring, stage.context, order))
@@ -109,9 +110,8 @@ def _branches(
             ending = encode_text(tokenizer, LETTERS[place] if letter else options[option])
             if not ending:
                 raise ValueError(f"question '{asking.question['question_id']}': an option has no token")
-            scored = tuple(range(len(prompt), len(prompt) + len(ending)))
-            found.append(_Branch(number, option, place, len(sequences)))
-            sequences.append(TokenSequence((*prompt, *ending), scored, adapter))
+            beside = None if neutral is None else tree.add(neutral, ending, adapter)
+            found.append(_Branch(number, option, place, tree.add(prompt, ending, adapter), beside))
     return found
 
 
@@ -128,21 +128,26 @@ def _check_lengths(
             )
 
 
-def _sum_log_probabilities(
-    model: Any, bank: LoraBank | None, sequences: Sequence[TokenSequence], stage: ScoreStage
-) -> list[float]:
-    """The summed log-probability of each sequence's scored tokens."""
-    device = next(model.parameters()).device
-    forward: Callable[[Pass], torch.Tensor] = (
-        bank.log_probabilities if bank is not None else lambda step: token_log_probabilities(model, step, device)
-    )
+def read_sequences(
+    respondent: Respondent, sequences: Sequence[TokenSequence], tokens_per_pass: int
+) -> list[tuple[float, bool]]:
+    """What a model says of each sequence's scored tokens.
+
+    Returns:
+        For each sequence their summed log-probability, and whether each of them was the likeliest at its place.
+    """
     sums = torch.zeros(len(sequences), dtype=torch.float64)
-    adapters = 0 if bank is None else len(bank.names)
-    with torch.inference_mode(), progress_bar(len(sequences), "options", "score") as bar:
-        for step in make_passes(sequences, stage.scoring.tokens_per_pass, adapters):
-            sums.index_add_(0, step.sequences, forward(step).double().cpu())
-            bar.update(len(step.sequences.unique()))
-    return sums.tolist()
+    missed = torch.zeros(len(sequences), dtype=torch.int64)
+    adapters = 0 if respondent.bank is None else len(respondent.bank.names)
+    with torch.inference_mode(), progress_bar(len(sequences), "sequences", "score") as bar:
+        for step in make_passes(sequences, tokens_per_pass, adapters):
+            step = step.to(respondent.device)
+            logits = respondent.logits(step)
+            owners = step.sequences.cpu()
+            sums.index_add_(0, owners, -token_losses(logits, step.targets).double().cpu())
+            missed.index_add_(0, owners, (logits.argmax(-1) != step.targets).long().cpu())
+            bar.update(len(owners.unique()))
+    return list(zip(sums.tolist(), (missed == 0).tolist(), strict=True))
 
 
 def _answer(
@@ -153,16 +158,20 @@ def _answer(
     options = len(question["options"])
     orders = max(branch.order for branch in branches) + 1
     logprobs, tokens = [0.0] * options, [0] * options
+    unconditional: list[float] = []
     winners: list[tuple[float, int, int]] = [(float("-inf"), 0, -1)] * orders
     for branch in branches:
         length = len(sequences[branch.sequence].scored)
         score = sums[branch.sequence] / length
         logprobs[branch.option] += sums[branch.sequence] / orders
         tokens[branch.option] = length
+        if branch.neutral is not None:  # options come in their order
+            unconditional.append(sums[branch.neutral])
         # Where two options are equal, as happens in bfloat16, the first place wins: in `letter` that is each in turn.
         winners[branch.order] = max(winners[branch.order], (score, -branch.place, branch.option))
     scores = [logprob / length for logprob, length in zip(logprobs, tokens, strict=True)]
     order_correct = [winner == gold for _, _, winner in winners]
+    gains = [own - alone for own, alone in zip(logprobs, unconditional, strict=False)]
     return {
         "item": asking.item,
         "question_id": question["question_id"],
@@ -172,9 +181,12 @@ def _answer(
         "mode": asking.mode,
         "gold": gold,
         "choice": max(range(options), key=scores.__getitem__),
+        "choice_sum": max(range(options), key=logprobs.__getitem__),
+        "choice_unconditional": max(range(options), key=gains.__getitem__) if gains else None,
         "correct": sum(order_correct) / orders,
         "scores": scores,
         "logprobs": logprobs,
+        "unconditional": unconditional or None,
         "option_tokens": tokens,
         "order_correct": order_correct,
     }

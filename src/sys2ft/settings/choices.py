@@ -90,26 +90,36 @@ class ScoringSettings(Frozen):
     conditions: tuple[Condition, ...] = ("closed_book", "in_context", "other_news")
     controls: tuple[Control, ...] = ("blank_question", "other_adapter")
     modes: tuple[Mode, ...] = ("letter", "cloze")
-    retention_modes: tuple[Mode, ...] = ("cloze",)
-    """Modes in which general questions are put, closed book, to see what a model has forgotten."""
     neutral_question: str = "Answer the question."
     """Stands in place of the question in the control `blank_question`."""
     letter_instruction: str = "Answer with the letter of the right option only."
+    statement_instruction: str = "State a fact."
+    """Stands before the true and the false statement of the mode `statement`, where nothing is asked."""
     tokens_per_pass: int = Field(3072, ge=16)
     """Tokens in one forward pass; bounds memory."""
 
     @model_validator(mode="after")
     def _closed_book(self) -> "ScoringSettings":
-        if "closed_book" not in self.conditions or not self.modes or not self.retention_modes:
+        if "closed_book" not in self.conditions or not self.modes:
             raise ValueError("closed_book and at least one mode are needed for every measure; add them")
         return self
 
 
 class RetentionSettings(Frozen):
-    """What a model knew before it learned the news."""
+    """What a model knew before it learned the news: tasks of EleutherAI's lm_eval, put to base and tuned models."""
 
+    tasks: tuple[str, ...] = Field(("sys2ft_general_knowledge", "sys2ft_text"), min_length=1)
+    """Names of tasks, groups or tags, of lm_eval or of `include`."""
+    include: str = "config/lm_eval"
+    """A folder with task files of your own."""
+    limit: int | None = Field(None, ge=1)
+    """The first documents of each task; null: all."""
+    chat_template: bool = True
+    """Whether questions are put as chats."""
+    batch_size: int = Field(16, ge=1)
+    """Answers that are written together, in tasks that have the model write."""
     path: str = "data/general_knowledge.yaml"
-    """A YAML file of general questions."""
+    """A YAML file of general questions, which general text that is trained must not hold."""
 
 
 class StatisticsSettings(Frozen):

@@ -107,6 +107,14 @@ class ScoreStage(Frozen):
     context: str
 
 
+class ScoreRetentionStage(Frozen):
+    """What `score_base_retention` and `score_retention` are told."""
+
+    tasks: tuple[str, ...]
+    limit: int | None
+    chat_template: bool
+
+
 class EstimateEffectsStage(Frozen):
     """What `estimate_effects` is told."""
 

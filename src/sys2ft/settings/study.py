@@ -41,6 +41,7 @@ from sys2ft.settings.stages import (
     Part,
     PrepareModelStage,
     PrepareReplayStage,
+    ScoreRetentionStage,
     ScoreStage,
     ValidateNewsStage,
 )
@@ -193,6 +194,11 @@ class Study(Frozen):
         settings = self.splits[split]
         modes = settings.modes or (("cloze",) if settings.generator else self.scoring.modes)
         return ScoreStage(scoring=self.scoring.model_copy(update={"modes": modes}), context=self.prompts.context)
+
+    def score_retention_stage(self) -> ScoreRetentionStage:
+        """Settings of `score_base_retention` and `score_retention`."""
+        told = self.retention
+        return ScoreRetentionStage(tasks=told.tasks, limit=told.limit, chat_template=told.chat_template)
 
     def estimate_effects_stage(self) -> EstimateEffectsStage:
         """Settings of `estimate_effects`."""

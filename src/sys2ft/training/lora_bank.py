@@ -9,7 +9,8 @@ An adapter is one flat parameter, so that optimisers, gradient norms and ZeRO pa
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sys2ft.forward import token_logits, use_packed_attention
+from sys2ft.forward import own_attention, token_logits, use_packed_attention
 from sys2ft.packing import Pass
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.training.launch import world_size
@@ -31,6 +32,8 @@ class Routing:
     """Where the tokens of each of the pass's adapters end, (M,); None: the base alone."""
 
     offsets: Tensor | None = None
+    alone = False
+    """Whether every token belongs to one adapter, however many there are: no pass, but the model used as any other."""
     tokens = 0
     """How many there are."""
 
@@ -48,6 +51,9 @@ class BankLinear(nn.Module):
         """(..., in_features) -> (..., out_features)."""
         output = self.base(hidden)
         offsets = self.routing.offsets
+        if self.weights is not None and self.routing.alone:
+            low, high = self.weights
+            return output.add_(hidden @ low[0] * self.scaling @ high[0])
         if offsets is None or self.weights is None:
             return output
         flat = hidden.reshape(-1, hidden.shape[-1])
@@ -179,14 +185,30 @@ class LoraBank(nn.Module):
         step = step.to(self.device)
         return -token_losses(self.logits(step), step.targets)
 
+    @contextmanager
+    def alone(self, index: int) -> Iterator[None]:
+        """Within it `model` is one of transformers' own with one adapter on it: it reads batches, and generates."""
+        with torch.no_grad():
+            self._give([index])
+        self.routing.alone = True
+        try:
+            with own_attention(self.model):
+                yield
+        finally:
+            self.routing.alone = False
+
     def _route(self, step: Pass) -> None:
-        """Give every linear module its part of the adapters that the pass has tokens of, in the model's precision."""
+        """Say which tokens belong to which of the adapters that the pass has tokens of."""
         if step.offsets is None:
             raise ValueError("sequences of no adapter were given to a bank")
         present = list(range(len(self.names)))
         if world_size() == 1:  # several processes have to reach all (`Engine`)
             present = (step.offsets.diff(prepend=step.offsets.new_zeros(1)) > 0).nonzero()[:, 0].tolist()
         self.routing.offsets, self.routing.tokens = step.offsets[present], step.computed_tokens
+        self._give(present)
+
+    def _give(self, present: Sequence[int]) -> None:
+        """Give every linear module its part of these adapters, in the model's precision."""
         for linear in self.linears.values():
             linear.weights = None  # or two passes' copies would be held at once
         parts = iter(_Parts.apply(self.sizes, self.model.dtype, *map(self.adapter, present)))

@@ -1,0 +1,46 @@
+"""Put the tasks of retention to a tuned model, at the end of its training.
+
+In: the learner, its adapters (or trained models) and training log, the tasks (settings). Out: `retention.parquet`.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and do the work."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", required=True, help="JSON of ScoreRetentionStage")
+    parser.add_argument("--method", required=True, help="JSON of FineTuneStage: what was trained")
+    parser.add_argument("--cell", required=True, help="model=.../method=.../...")
+    parser.add_argument("--model", required=True, type=Path, help="the learner's model.json")
+    parser.add_argument("--adapters", required=True, type=Path)
+    parser.add_argument("--train-log", required=True, type=Path)
+    parser.add_argument("--include", required=True, help="folder with task files of one's own")
+    parser.add_argument("--tokens-per-pass", type=int, default=2048, help="of what is scored")
+    parser.add_argument("--batch-size", type=int, default=16, help="answers that are written together")
+    parser.add_argument("--output", required=True, type=Path)
+    args = parser.parse_args(argv)
+
+    from sys2ft.evaluation.harness import Reading, open_tasks, score_retention
+    from sys2ft.evaluation.respondents import open_respondents, training_points
+    from sys2ft.grid import Cell
+    from sys2ft.models import load_tokenizer
+    from sys2ft.settings.stages import FineTuneStage, ScoreRetentionStage
+    from sys2ft.tables import build_table, read_rows, write_table
+
+    stage = ScoreRetentionStage.model_validate_json(args.settings)
+    trained, cell = FineTuneStage.model_validate_json(args.method), Cell.from_path(args.cell)
+    end = training_points(read_rows("train_log", args.train_log), milestones=False)
+    readers = {name: name for name in end[-1]}
+    tasks, reading = open_tasks(stage.tasks, args.include), Reading(args.tokens_per_pass, args.batch_size)
+    tokenizer = load_tokenizer(args.model)
+    rows: list[dict] = []
+    for respondent in open_respondents(args.model, args.adapters, readers, trained.method, end):
+        rows += score_retention(respondent, tokenizer, stage, tasks, reading)
+        del respondent  # or two models would be held while the next is loaded
+    write_table(build_table("retention", rows, cell.keys()), args.output, stage.model_dump(mode="json"))
+
+
+if __name__ == "__main__":
+    main()
