@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sys2ft.grid import JOINT, Cell
+from sys2ft.learned import is_milestone, weights_digest
 from sys2ft.models import load_manifest, load_model, load_trained
 from sys2ft.packing import TokenSequence, make_passes
 from sys2ft.settings.catalogue import MethodSettings
@@ -14,9 +15,9 @@ from sys2ft.settings.methods import HalfSettings, LiftSettings, LinesSettings, M
 from sys2ft.settings.stages import FineTuneStage
 from sys2ft.training.batches import Share, share_passes, take_batch
 from sys2ft.training.cell import Run, fine_tune_cell
-from sys2ft.training.fine_tune import Watch, is_milestone
+from sys2ft.training.fine_tune import Watch
 from sys2ft.training.guards import check_sequences, explain_memory, trained_padding
-from sys2ft.training.learners import Member, make_members, open_learner, save_memory, weights_digest
+from sys2ft.training.learners import Member, make_members, open_learner, save_memory
 from sys2ft.training.objective import Wanted, token_losses
 from tests.unit.training import METHOD, item_rows, members_of, train, train_plainly
 

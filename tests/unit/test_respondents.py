@@ -1,5 +1,7 @@
 """Who answers for a cell: everyone that was trained, at the end and at every milestone, with the weights kept then."""
 
+import json
+import shutil
 from itertools import pairwise
 
 import pytest
@@ -10,16 +12,17 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from sys2ft.chat import encode_text, render_prompt, user
-from sys2ft.evaluation.respondents import choose_readers, open_respondents, training_points
+from sys2ft.evaluation.questions import choose_readers
+from sys2ft.evaluation.respondents import open_respondents
 from sys2ft.evaluation.scoring import score_split
 from sys2ft.grid import JOINT, Cell
+from sys2ft.learned import find_learned, training_points, weights_digest
 from sys2ft.models import load_model
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.settings.choices import ScoringSettings
 from sys2ft.settings.stages import FineTuneStage, ScoreStage
 from sys2ft.tables import build_table
 from sys2ft.training.cell import Run, fine_tune_cell
-from sys2ft.training.learners import weights_digest
 from tests.unit.training import item_rows
 
 CELL = Cell("tiny", "m", "naive", "none", "events", 0)
@@ -115,8 +118,8 @@ def trained(request, llama, tokenizer, tmp_path_factory):
 def respondents(llama, trained, milestones=True):
     """As the script opens them."""
     method, adapters, log = trained
-    points = training_points(log, milestones)
-    return open_respondents(llama, adapters, choose_readers(list(COUNTS), method), method, points)
+    learned = find_learned(llama, adapters, log, milestones=milestones)
+    return open_respondents(llama, learned, choose_readers(list(COUNTS), method), method)
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +226,60 @@ def test_without_milestones_the_end_alone_answers(llama, trained, asked):
     assert [(dict(one.digests), dict(one.samples)) for one in ends] == expected
 
 
+# ------------------------------------------------------------------------------------------------------ what is refused
 def test_weights_of_a_milestone_that_is_not_there_are_missed(llama, trained):
-    method, adapters, _ = trained
-    points = [dict.fromkeys(MOMENTS[method.per][0], 7), MOMENTS[method.per][-1]]
-    with pytest.raises(OSError, match="samples=7"):
-        next(open_respondents(llama, adapters, choose_readers(list(COUNTS), method), method, points))
+    _, adapters, log = trained
+    other = [{"item": name, "step": 1, "samples": 7} for name in training_points(log, False)[0]] + log
+    with pytest.raises(ValueError, match="samples=7 is missing: delete the folder and train the cell again"):
+        find_learned(llama, adapters, other, milestones=True)
+
+
+def test_an_item_that_nobody_learned_is_named(llama, trained):
+    _, adapters, log = trained
+    with pytest.raises(ValueError, match="nobody has learned green"):
+        find_learned(llama, adapters, log, ["green"])
+
+
+def test_weights_that_were_changed_after_training_are_refused(llama, trained, tmp_path):
+    _, adapters, log = trained
+    changed = tmp_path / "adapters"
+    shutil.copytree(adapters, changed)
+    path = sorted(changed.glob("*/*.safetensors"))[0]
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=rf"{path.parent.name} has the digest \w+, and \w+ was trained: delete"):
+        find_learned(llama, changed, log)
+
+
+def test_adapters_of_another_item_under_this_ones_name_are_refused(llama, trained, tmp_path):
+    method, adapters, log = trained
+    if method.per == "split":
+        pytest.skip("the split has one learner")
+    changed = tmp_path / "adapters"
+    shutil.copytree(adapters, changed)
+    (changed / "red").rename(changed / "green")
+    (changed / "blue").rename(changed / "red")
+    (changed / "green").rename(changed / "blue")
+    with pytest.raises(ValueError, match="was trained"):
+        find_learned(llama, changed, log)
+
+
+def test_adapters_of_another_base_are_refused(llama, trained, tmp_path):
+    _, adapters, log = trained
+    other = tmp_path / "model.json"
+    other.write_text(json.dumps(json.loads(llama.read_text()) | {"revision": "another"}))
+    with pytest.raises(ValueError, match=r"trained on revision \w+, and .*model.json is another"):
+        find_learned(other, adapters, log)
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_a_lost_or_damaged_list_of_digests_is_said(llama, trained, tmp_path, content):
+    _, adapters, log = trained
+    changed = tmp_path / "adapters"
+    shutil.copytree(adapters, changed)
+    (changed / "digests.json").unlink()
+    if content is not None:
+        (changed / "digests.json").write_text(content)
+    with pytest.raises(ValueError, match=r"digests.json is missing or damaged: delete"):
+        find_learned(llama, changed, log)

@@ -22,9 +22,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
 
-    from sys2ft.evaluation.respondents import choose_readers, open_respondents, training_points
+    from sys2ft.evaluation.questions import choose_readers
+    from sys2ft.evaluation.respondents import open_respondents
     from sys2ft.evaluation.scoring import score_split
     from sys2ft.grid import Cell
+    from sys2ft.learned import find_learned
     from sys2ft.models import load_tokenizer
     from sys2ft.settings.stages import FineTuneStage, ScoreStage
     from sys2ft.tables import build_table, read_rows, write_table
@@ -34,12 +36,11 @@ def main(argv: list[str] | None = None) -> None:
     cell = Cell.from_path(args.cell)
     items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
     readers = choose_readers([item["item"] for item in items], trained.method)
-    points = training_points(read_rows("train_log", args.train_log), trained.milestones)
-    if lacking := set(readers.values()) - set(points[-1]):
-        raise ValueError(f"{args.train_log} knows nothing of {', '.join(sorted(lacking))}: train the cell again")
+    log = read_rows("train_log", args.train_log)
+    learned = find_learned(args.model, args.adapters, log, readers.values(), trained.milestones)
     tokenizer = load_tokenizer(args.model)
     answers = []
-    for respondent in open_respondents(args.model, args.adapters, readers, trained.method, points):
+    for respondent in open_respondents(args.model, learned, readers, trained.method):
         answers += score_split(respondent, tokenizer, items, questions, stage)
         del respondent  # or two models would be held while the next is loaded
     write_table(build_table("answers", answers, cell.keys()), args.output, stage.model_dump(mode="json"))

@@ -23,20 +23,21 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sys2ft.evaluation.harness import Reading, open_tasks, score_retention
-    from sys2ft.evaluation.respondents import open_respondents, training_points
+    from sys2ft.evaluation.respondents import open_respondents
     from sys2ft.grid import Cell
+    from sys2ft.learned import find_learned
     from sys2ft.models import load_tokenizer
     from sys2ft.settings.stages import FineTuneStage, ScoreRetentionStage
     from sys2ft.tables import build_table, read_rows, write_table
 
     stage = ScoreRetentionStage.model_validate_json(args.settings)
     trained, cell = FineTuneStage.model_validate_json(args.method), Cell.from_path(args.cell)
-    end = training_points(read_rows("train_log", args.train_log), milestones=False)
-    readers = {name: name for name in end[-1]}
+    learned = find_learned(args.model, args.adapters, read_rows("train_log", args.train_log))
+    readers = {one.name: one.name for one in learned[-1]}
     tasks, reading = open_tasks(stage.tasks, args.include), Reading(args.tokens_per_pass, args.batch_size)
     tokenizer = load_tokenizer(args.model)
     rows: list[dict] = []
-    for respondent in open_respondents(args.model, args.adapters, readers, trained.method, end):
+    for respondent in open_respondents(args.model, learned, readers, trained.method):
         rows += score_retention(respondent, tokenizer, stage, tasks, reading)
         del respondent  # or two models would be held while the next is loaded
     write_table(build_table("retention", rows, cell.keys()), args.output, stage.model_dump(mode="json"))

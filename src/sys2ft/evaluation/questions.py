@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sys2ft.chat import user, with_news
+from sys2ft.chat import Message, user, with_news
+from sys2ft.grid import JOINT
+from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.settings.choices import ScoringSettings
 
 LETTERS = "ABCDEFGH"
@@ -34,6 +36,11 @@ class Asking:
     """The item in the prompt."""
     reader: str
     """Who answers: the name of an adapter or a trained model; 'none' for the base."""
+
+
+def choose_readers(items: Sequence[str], method: MethodSettings) -> dict[str, str]:
+    """For each item the name of who learned it."""
+    return {item: JOINT if method.per == "split" else item for item in items}
 
 
 def ask_all(
@@ -113,11 +120,23 @@ def option_orders(options: int) -> list[list[int]]:
     return [[(place + shift) % options for place in range(options)] for shift in range(options)]
 
 
-def prompt_messages(asking: Asking, scoring: ScoringSettings, context: str, order: Sequence[int] | None) -> tuple:
-    """The chat that is put to the model: news, question and, in `letter` mode, the options in `order`."""
+def prompt_messages(
+    asking: Asking,
+    scoring: ScoringSettings,
+    context: str,
+    order: Sequence[int] | None = None,
+    instruction: str | None = None,
+) -> tuple[Message, ...]:
+    """The chat that is put to the model: news, question and, in `letter` mode, the options in `order`.
+
+    Args:
+        instruction: how an answer is to be written, in the modes where the model writes.
+    """
     question = scoring.neutral_question if asking.control == "blank_question" else asking.question["question"]
     if asking.mode == "statement":
         question = scoring.statement_instruction
+    if instruction is not None:
+        question = f"{instruction}\n{question}"
     if order is not None:
         lines = [f"{LETTERS[place]}. {asking.question['options'][option]}" for place, option in enumerate(order)]
         # The instruction comes first: what all orders have in common is computed once.

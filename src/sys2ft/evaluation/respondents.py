@@ -1,9 +1,9 @@
 """Who answers: the base, a bank of adapters, or a fully trained model; at the end of training or at a milestone."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,11 @@ import torch
 from torch import Tensor
 
 from sys2ft.forward import own_attention, token_logits
-from sys2ft.grid import JOINT
+from sys2ft.learned import Learned
 from sys2ft.models import load_model, load_trained
 from sys2ft.packing import Pass
 from sys2ft.settings.catalogue import MethodSettings
-from sys2ft.training.fine_tune import is_milestone
-from sys2ft.training.learners import weights_digest
 from sys2ft.training.lora_bank import LoraBank
-
-Row = Mapping[str, Any]
 
 
 @dataclass
@@ -73,55 +69,29 @@ class Respondent:
         return own_attention(self.model) if self.bank is None else self.bank.alone(adapter)
 
 
-def choose_readers(items: Sequence[str], method: MethodSettings) -> dict[str, str]:
-    """For each item the name of who learned it."""
-    return {item: JOINT if method.per == "split" else item for item in items}
-
-
-def training_points(log: Sequence[Row], milestones: bool) -> list[dict[str, int]]:
-    """The moments that were kept, the end last: for each name of `train_log` the sequences it had seen.
-
-    Args:
-        milestones: whether what was learned was kept along the way.
-    """
-    seen: dict[str, list[int]] = {}
-    for row in log:
-        counts = seen.setdefault(row["item"], [0])
-        counts.append(counts[-1] + row["samples"])
-    end = {name: counts[-1] for name, counts in seen.items()}
-    kept = {
-        (after, name)
-        for name, counts in seen.items()
-        for before, after in pairwise(counts)
-        if milestones and is_milestone(before, after, counts[-1])
-    }
-    moments = sorted({after for after, _ in kept})
-    return [{name: moment for name in seen if (moment, name) in kept} for moment in moments] + [end]
-
-
 def open_respondents(
-    manifest: Path,
-    adapters: Path,
-    readers: Mapping[str, str],
-    method: MethodSettings,
-    points: Sequence[Mapping[str, int]],
+    manifest: Path, points: Sequence[Sequence[Learned]], readers: Mapping[str, str], method: MethodSettings
 ) -> Iterator[Respondent]:
     """Everyone who is to answer for a cell, one after the other; each is to be done with before the next.
 
     Args:
         manifest: the learner's `model.json`.
-        adapters: the folder that fine-tuning wrote.
-        points: as `training_points` gives them.
+        points: what was learned, moment by moment (`find_learned`).
+        readers: for each item the name of who answers its questions.
     """
-    bank = LoraBank(load_model(manifest), list(points[-1]), method) if method.kind == "lora" else None
-    for number, samples in enumerate(points):
-        milestone = number < len(points) - 1
-        folders = {n: adapters / n / f"samples={seen}" if milestone else adapters / n for n, seen in samples.items()}
-        digests = {name: weights_digest(folder) for name, folder in folders.items()}
-        if bank is not None:
-            for name, folder in folders.items():
-                bank.load(bank.names.index(name), folder)
-            yield Respondent(bank.model, bank, readers, digests, samples, milestone)
-            continue
-        for name, folder in folders.items():
-            yield Respondent(load_trained(folder), None, readers, {name: digests[name]}, samples, milestone)
+    if method.kind == "lora":
+        bank = LoraBank(load_model(manifest), [one.name for one in points[-1]], method)
+        for point in points:
+            for one in point:
+                bank.load(bank.names.index(one.name), Path(str(one.folder)))
+            yield _respondent(bank.model, bank, readers, point)
+        return
+    for one in itertools.chain(*points):
+        yield _respondent(load_trained(Path(str(one.folder))), None, readers, [one])
+
+
+def _respondent(
+    model: Any, bank: LoraBank | None, readers: Mapping[str, str], learned: Sequence[Learned]
+) -> Respondent:
+    digests = {one.name: str(one.digest) for one in learned}
+    return Respondent(model, bank, readers, digests, {one.name: one.samples for one in learned}, learned[0].milestone)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import distributed
 
 from sys2ft.grid import Cell
+from sys2ft.learned import milestone_folder, write_digests
 from sys2ft.models import load_config, load_manifest, load_tokenizer
 from sys2ft.progress import StepProgress
 from sys2ft.settings.stages import FineTuneStage
@@ -79,6 +80,8 @@ def fine_tune_cell(
     for group in together:
         folder = run.folder / "learners" / group[0].name if len(together) > 1 else run.folder
         log += _train_group(manifest, group, stage, cell, run, folder, identity, seed_parts)
+    if is_first():
+        write_digests(run.folder / "adapters", manifest)
     return log
 
 
@@ -130,7 +133,7 @@ def _watch(
 
     def keep_milestone(index: int, samples: int) -> None:
         if engine.rank == 0:
-            target = run.folder / "adapters" / learner.names[index] / f"samples={samples}"
+            target = milestone_folder(run.folder / "adapters", learner.names[index], samples)
             learner.export(index, target, cell.model)
 
     layout = f"{identity} {engine.world} {run.deepspeed.read_text() if engine.world > 1 and run.deepspeed else ''}"

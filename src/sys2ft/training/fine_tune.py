@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from sys2ft.learned import is_milestone
 from sys2ft.progress import StepProgress
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.training.batches import Batch, Share, share_passes, step_count, take_batch
@@ -151,11 +152,6 @@ def _save_milestones(
         with engine.gathered():
             for index in due:
                 watch.milestone(index, after)
-
-
-def is_milestone(before: int, after: int, end: int) -> bool:
-    """Whether a power of two lies in (before, after], and the end not yet."""
-    return after < end and before.bit_length() < after.bit_length()
 
 
 def _agree(engine: Engine, signum: int) -> int:

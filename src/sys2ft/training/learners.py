@@ -1,6 +1,5 @@
 """What is trained: a bank of adapters on a frozen base, or the weights themselves; opened by a method's settings."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +102,3 @@ def save_memory(learner: Any) -> None:
             module.p = 0.0
         for name in [name for name, value in vars(module).items() if "drop" in name and isinstance(value, float)]:
             setattr(module, name, 0.0)
-
-
-def weights_digest(folder: Path) -> str:
-    """What tells two learned adapters or models apart: the start of the SHA-256 of weights and configuration."""
-    digest = hashlib.sha256()
-    for path in sorted((*folder.glob("*config.json"), *folder.glob("*.safetensors"))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
