@@ -191,6 +191,36 @@ def token_log_probabilities(model: Any, step: Pass, device: torch.device) -> Ten
 
 
 @contextmanager
+def exact_targets(model: Any, places: Tensor, targets: Tensor) -> Iterator[None]:
+    """Within it the logits of some tokens are computed in float32, whatever the model's precision.
+
+    In bfloat16 logits lie up to 1/8 apart: options would often have one score, and the choice be an accident of order.
+
+    Args:
+        places: (P,) numbers among the scored places of the pass.
+        targets: (P,) the tokens.
+    """
+
+    def correct(projection: Any, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
+        hidden, weight = inputs[0][places].float(), projection.weight[targets].float()
+        exact = (hidden * weight).sum(-1)
+        if projection.bias is not None:
+            exact = exact + projection.bias[targets]
+        logits = logits.float()
+        logits[places, targets] = exact
+        return logits
+
+    projection = model.get_output_embeddings()
+    needed = type(projection) is nn.Linear and projection.weight.dtype != torch.float32
+    handle = projection.register_forward_hook(correct) if needed else None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
+
+
+@contextmanager
 def _only_at(projection: nn.Module, places: Tensor) -> Iterator[None]:
     handle = projection.register_forward_pre_hook(lambda _, args: (args[0].flatten(0, 1)[places],))
     try:

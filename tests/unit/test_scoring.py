@@ -9,10 +9,11 @@ from peft import PeftModel
 from sys2ft.chat import encode_text, render_prompt
 from sys2ft.evaluation.questions import LETTERS, NONE, Asking, as_statements, ask_all, option_orders, prompt_messages
 from sys2ft.evaluation.respondents import Respondent
-from sys2ft.evaluation.scoring import _answer, _Branch, score_split
+from sys2ft.evaluation.scoring import _answer, _Branch, read_sequences, score_split
+from sys2ft.forward import own_attention
 from sys2ft.grid import JOINT
 from sys2ft.models import load_model
-from sys2ft.packing import TokenSequence
+from sys2ft.packing import BASE, TokenSequence
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.settings.choices import ScoringSettings
 from sys2ft.settings.stages import ScoreStage
@@ -285,7 +286,7 @@ def test_every_option_stands_in_every_place_once(options):
 
 def test_question_longer_than_the_context_names_it(llama, tokenizer):
     long = [{**ITEMS[0], "text": "word " * 600}, *ITEMS[1:]]
-    with pytest.raises(ValueError, match=r"question 'red-q0' \(in_context\) has \d+ tokens"):
+    with pytest.raises(ValueError, match=r"question 'red-q0' \(in_context\) has \d+ tokens, .* of .*/weights: shorten"):
         score_split(Respondent(load_model(llama)), tokenizer, long, QUESTIONS, STAGE)
 
 
@@ -299,3 +300,41 @@ def test_equal_scores_go_to_the_first_place_in_every_mode():
     branches = [_Branch(0, option, option, option) for option in range(4)]
     row = _answer(asking, branches, [TokenSequence((1, 2), (1,), 0)] * 4, [-2.0, -1.0, -1.0, -3.0])
     assert (row["choice"], row["correct"]) == (1, 1.0)
+
+
+def test_an_option_without_a_token_is_named_with_its_question_and_model(llama, tokenizer):
+    wordless = [QUESTIONS[0] | {"options": ["Monday", "", "Sunday", "May"]}, *QUESTIONS[1:]]
+    cloze = STAGE.model_copy(update={"scoring": STAGE.scoring.model_copy(update={"modes": ("cloze",)})})
+    with pytest.raises(
+        ValueError, match=r"question 'red-q0': the option '' has no token in the tokenizer of .*weights"
+    ):
+        score_split(Respondent(load_model(llama)), tokenizer, ITEMS, wordless, cloze)
+
+
+# ----------------------------------------------------------------------------------------------------------- precision
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt_neox"])
+def test_in_bfloat16_options_differ_as_far_as_hidden_states_let_them(manifests, tokenizer, architecture):
+    """What comes after the projection, as the soft cap of Gemma 2, still happens."""
+    prompts = [encode_text(tokenizer, text) for text in ("When does it close?", "The bridge closes on")]
+    letters = [encode_text(tokenizer, letter)[0] for letter in LETTERS]
+    sequences = [TokenSequence((*prompt, letter), (len(prompt),), BASE) for prompt in prompts for letter in letters]
+    model = load_model(manifests[architecture], "bfloat16")
+    with torch.no_grad():
+        model.get_output_embeddings().weight *= 30  # logits as far from 0 as those of trained models
+    found = [total for total, _ in read_sequences(Respondent(model), sequences, 512)]
+    projection = model.get_output_embeddings()
+    coarse, weight = [], projection.weight.float()
+    for exact in (False, True):
+        if exact:
+            projection.forward = lambda hidden: torch.nn.functional.linear(hidden.float(), weight)
+        for number, prompt in enumerate(prompts):
+            with torch.no_grad(), own_attention(model):
+                logits = model(torch.tensor([prompt])).logits[0, -1].float()[letters]
+            ours = torch.tensor(found[number * len(letters) :][: len(letters)])
+            difference = ((ours - ours[0]) - (logits - logits[0])).abs().max().item()
+            if exact:
+                assert difference < 0.02 * logits.std().item(), "attention rounds in another order"
+            else:
+                coarse.append(difference)
+    assert max(coarse) > 0.005
+    assert len(set(found)) == len(found)

@@ -8,7 +8,7 @@ again by the mean a token.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,10 +16,10 @@ import torch
 from sys2ft.chat import encode_text, render_prompt, user
 from sys2ft.evaluation.questions import LETTERS, NONE, Asking, ask_all, option_orders, prompt_messages
 from sys2ft.evaluation.respondents import Respondent
+from sys2ft.forward import exact_targets
 from sys2ft.packing import BASE, TokenSequence, make_passes
 from sys2ft.progress import progress_bar
 from sys2ft.settings.stages import ScoreStage
-from sys2ft.training.objective import token_losses
 
 
 class _Branches:
@@ -109,7 +109,10 @@ def _branches(asking: Asking, stage: ScoreStage, tokenizer: Any, adapter: int, t
             option = place if order is None else order[place]
             ending = encode_text(tokenizer, LETTERS[place] if letter else options[option])
             if not ending:
-                raise ValueError(f"question '{asking.question['question_id']}': an option has no token")
+                raise ValueError(
+                    f"question '{asking.question['question_id']}': the option '{options[option]}' has no token in the "
+                    f"tokenizer of {tokenizer.name_or_path}: change the option"
+                )
             beside = None if neutral is None else tree.add(neutral, ending, adapter)
             found.append(_Branch(number, option, place, tree.add(prompt, ending, adapter), beside))
     return found
@@ -124,7 +127,8 @@ def _check_lengths(
         if limit and longest > limit:
             raise ValueError(
                 f"question '{asking.question['question_id']}' ({asking.condition}) has {longest} tokens, more than "
-                f"the {limit} of the model's context: shorten the item or take a model with a longer context"
+                f"the {limit} of the context of {model.name_or_path}: shorten the item or take a model with a longer "
+                "context"
             )
 
 
@@ -142,10 +146,13 @@ def read_sequences(
     with torch.inference_mode(), progress_bar(len(sequences), "sequences", "score") as bar:
         for step in make_passes(sequences, tokens_per_pass, adapters):
             step = step.to(respondent.device)
-            logits = respondent.logits(step)
+            places, place = step.places.unique(return_inverse=True)  # options have their first token's place in common
+            with exact_targets(respondent.model, place, step.targets):
+                logits = respondent.logits(replace(step, places=places))
+            values = logits.float().log_softmax(-1)[place, step.targets]
             owners = step.sequences.cpu()
-            sums.index_add_(0, owners, -token_losses(logits, step.targets).double().cpu())
-            missed.index_add_(0, owners, (logits.argmax(-1) != step.targets).long().cpu())
+            sums.index_add_(0, owners, values.double().cpu())
+            missed.index_add_(0, owners, (logits.argmax(-1)[place] != step.targets).long().cpu())
             bar.update(len(owners.unique()))
     return list(zip(sums.tolist(), (missed == 0).tolist(), strict=True))
 
@@ -184,6 +191,8 @@ def _answer(
         "choice_sum": max(range(options), key=logprobs.__getitem__),
         "choice_unconditional": max(range(options), key=gains.__getitem__) if gains else None,
         "correct": sum(order_correct) / orders,
+        "completion": None,
+        "unread": None,
         "scores": scores,
         "logprobs": logprobs,
         "unconditional": unconditional or None,

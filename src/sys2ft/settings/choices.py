@@ -95,7 +95,7 @@ class ScoringSettings(Frozen):
     letter_instruction: str = "Answer with the letter of the right option only."
     statement_instruction: str = "State a fact."
     """Stands before the true and the false statement of the mode `statement`, where nothing is asked."""
-    tokens_per_pass: int = Field(3072, ge=16)
+    tokens_per_pass: int = Field(2048, ge=16)
     """Tokens in one forward pass; bounds memory."""
 
     @model_validator(mode="after")
@@ -103,6 +103,25 @@ class ScoringSettings(Frozen):
         if "closed_book" not in self.conditions or not self.modes:
             raise ValueError("closed_book and at least one mode are needed for every measure; add them")
         return self
+
+
+class WritingSettings(Frozen):
+    """How answers are written in the modes `generate` and `generate_reasoned`: greedily, options not shown."""
+
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What runs the model; vLLM puts adapters on as LoRA requests."""
+    instruction: str = "Answer in a few words."
+    """Stands before the question in `generate`."""
+    max_new_tokens: int = Field(32, ge=1)
+    """Of an answer."""
+    reasoning_instruction: str = (
+        'Think step by step. Then end with a line that begins with "Answer:" and gives the answer in a few words.'
+    )
+    """Stands before the question in `generate_reasoned`, where what follows the last "Answer:" is read."""
+    reasoning_max_new_tokens: int = Field(512, ge=1)
+    """Of reasoning and answer."""
+    batch_size: int = Field(16, ge=1)
+    """Answers written together."""
 
 
 class RetentionSettings(Frozen):
