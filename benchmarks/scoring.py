@@ -80,6 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--tokens-per-pass", type=int, nargs="+", default=[2048, 4096], help="ways for tree")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32], help="ways for lm_eval and plain")
+    parser.add_argument("--plain-up-to", type=int, default=150, help="longer contexts are not given to plain")
     parser.add_argument("--folder", type=Path, default=ROOT / "results/benchmarks", help="of the prepared model")
     parser.add_argument("--tiny", action="store_true", help="a tiny random model: tests the program, measures nothing")
     parser.add_argument("--job", help="measure this one only, in this process (JSON)")
@@ -107,7 +108,7 @@ def compare(args: argparse.Namespace) -> dict[str, float]:
             place = (job.system, context, job.items, job.adapters, job.cut)
             print(row(*place, f"{speed:.2f}", f"{run.peak:.2f}", *rest), flush=True)
             warn_of_others(run.others)
-        for system in ("lm_eval", "plain"):
+        for system in list(best)[1:]:
             found[f"tree_vs_{system}_{context}"] = round(best[system].seconds / best["tree"].seconds, 3)
     return found
 
@@ -115,6 +116,8 @@ def compare(args: argparse.Namespace) -> dict[str, float]:
 def ways(args: argparse.Namespace, model: str, context: int) -> Iterator[Job]:
     """The measurements at one length of context; tree first, for the others are compared with it."""
     for system in SYSTEMS:
+        if system == "plain" and context > args.plain_up_to:
+            continue
         for cut in args.tokens_per_pass if system == "tree" else args.batch_sizes:
             yield Job(system, model, context, args.items, args.questions, args.adapters, cut, args.dtype)
 
