@@ -217,6 +217,17 @@ def load_config(manifest_path: str | Path) -> Any:
     return AutoConfig.from_pretrained(weights, **hub)
 
 
+def load_generation_config(manifest_path: str | Path) -> Any:
+    """What the model says of generation, its end tokens among it; a trained model has its base's."""
+    from transformers import GenerationConfig
+
+    _, weights, hub = find_weights(manifest_path)
+    try:
+        return GenerationConfig.from_pretrained(weights, **hub)
+    except OSError:
+        return GenerationConfig.from_model_config(load_config(manifest_path))
+
+
 def load_model(manifest_path: str | Path, dtype: Dtype | None = None, device: str | None = None) -> "PreTrainedModel":
     """The frozen model in evaluation mode, in its own dtype or another, on the GPU where there is one or elsewhere."""
     manifest, weights, hub = find_weights(manifest_path)

@@ -26,6 +26,10 @@ PATTERNS = {
     "train_log": f"fine_tune/{_CELL}/train_log.parquet",
     "base_answers": "score_base/model={model}/split={split}/answers.parquet",
     "answers": f"score_answers/{_CELL}/answers.parquet",
+    "base_written": "write_base/model={model}/split={split}/answers.parquet",
+    "base_written_requests": "write_base/model={model}/split={split}/requests",
+    "written": f"write_answers/{_CELL}/answers.parquet",
+    "written_requests": f"write_answers/{_CELL}/requests",
     "base_retention": "score_base_retention/model={model}/retention.parquet",
     "retention": f"score_retention/{_CELL}/retention.parquet",
     "answers_table": "tables/answers.parquet",
@@ -50,6 +54,17 @@ def artefact_path(results: str, artefact: str, **values: object) -> str:
 def cell_path(results: str, artefact: str, cell: Cell) -> str:
     """The path of an artefact of a cell."""
     return artefact_path(results, artefact, **cell.keys())
+
+
+def answer_paths(results: str, cells: Iterable[Cell], artefacts: Mapping[str, Sequence[str]]) -> list[str]:
+    """All tables of answers, each once, those of the bases first.
+
+    Args:
+        artefacts: for each split those that hold its answers.
+    """
+    told = [(name, cell) for cell in cells for name in artefacts[cell.split]]
+    paths = [cell_path(results, f"base_{name}", cell) for name, cell in told]
+    return list(dict.fromkeys(paths + [cell_path(results, name, cell) for name, cell in told]))
 
 
 def study_path(results: str, artefact: str, cell: Cell, kind: str, **values: object) -> str:

@@ -9,13 +9,15 @@ from typing import Any
 
 from sys2ft.errors import InputError
 from sys2ft.evaluation.questions import check_others_exist
+from sys2ft.evaluation.reading import check_readable
 from sys2ft.evaluation.tasks import task_files
 from sys2ft.grid import NONE
 from sys2ft.models import check_source
-from sys2ft.news.items import NewsFile, check_unique, load_general, open_split
-from sys2ft.paths import artefact_path, study_path
+from sys2ft.news.items import NewsFile, check_unique, load_general, open_split, question_rows
+from sys2ft.paths import answer_paths, artefact_path, study_path
 from sys2ft.settings.study import Study, load_study
 from sys2ft.study.engines.recorded import check_rows, load_recorded
+from sys2ft.study.engines.vllm_offline import LORA_RANKS
 from sys2ft.study.replay import load_replay
 
 
@@ -29,6 +31,7 @@ def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
     news = check_news(study, file)
     check_models(study, file)
     check_training(study, file)
+    check_writing(study, file)
     check_teachers(study, news, file)
     check_recorded(study, news)
     load_general(study.retention.path)
@@ -62,9 +65,11 @@ def check_news(study: Study, file: str | Path) -> dict[str, NewsFile]:
             raise InputError(path, "items", lacking, "add an item, or take the protocol out of the grid")
         if problem := check_others_exist(split, len(news[split].items), study.scoring):
             raise InputError(path, "items", problem, "add an item, or take those out of the settings of scoring")
-        modes = study.score_stage(split).scoring.modes
+        modes = study.modes(split)
         if "statement" in modes:
             _check_statements(split, path, news[split], bool(settings.modes) or len(modes) == 1)
+        if "written" in study.answers(split):
+            _check_readable(path, news[split])
     check_unique((study.splits[split].path or file, content) for split, content in news.items())
     return news
 
@@ -76,6 +81,14 @@ def _check_statements(split: str, path: str | Path, news: NewsFile, wanted: bool
     if lacking and (wanted or len(lacking) < len(questions)):
         mend = f"add statement and false_statement, or write splits.{split}.modes without 'statement'"
         raise InputError(path, f"question '{lacking[0]}'", "has no statement to score", mend)
+
+
+def _check_readable(path: str | Path, news: NewsFile) -> None:
+    """No two options of a question would be read alike where answers are written."""
+    for row in question_rows(news):
+        if problem := check_readable(row):
+            mend = "tell the options apart by words, or leave out the modes that write"
+            raise InputError(path, f"question '{row['question_id']}'", problem, mend)
 
 
 def check_models(study: Study, file: str | Path) -> None:
@@ -120,6 +133,19 @@ def check_training(study: Study, file: str | Path) -> None:
                 raise InputError(file, f"methods.{method}", problem, "give the model one GPU, or exclude the method")
 
 
+def check_writing(study: Study, file: str | Path) -> None:
+    """Check that vLLM can put the adapters on, where it is to write answers.
+
+    Raises:
+        InputError: an adapter is too large for it.
+    """
+    written = any("written" in study.answers(split) for split in study.grid.split)
+    for name in study.grid.method if written and study.writing.engine == "vllm" else ():
+        if study.methods[name].kind == "lora" and study.methods[name].rank > LORA_RANKS[-1]:
+            problem = f"vLLM knows adapters up to rank {LORA_RANKS[-1]}"
+            raise InputError(file, f"methods.{name}.rank", problem, "lower it, or write with engine: transformers")
+
+
 def check_teachers(study: Study, news: Mapping[str, NewsFile], file: str | Path) -> None:
     """Check what teachers need: a share of the items for each shard, and the prompts of checks.
 
@@ -143,7 +169,8 @@ def check_teachers(study: Study, news: Mapping[str, NewsFile], file: str | Path)
 
 
 def check_environment(study: Study, file: str | Path, environments: bool = False) -> None:
-    """Check what the teachers that are still to write need here: vLLM in its own environment, or an endpoint.
+    """Check what is needed here by teachers that are still to write: vLLM in its own environment, or an endpoint; and
+    by answers that are still to be written.
 
     Apart from the other checks, as a study can be planned where it cannot run.
 
@@ -151,11 +178,18 @@ def check_environment(study: Study, file: str | Path, environments: bool = False
         InputError: it is not there.
     """
     has_vllm = Path(".venv-generate/bin/vllm").exists() or importlib.util.find_spec("vllm") is not None
+    lacking, mend = (
+        "the environment of vLLM is not there",
+        "run `make generate`, or let Snakemake make it: --software-deployment-method conda",
+    )
+    written = answer_paths(study.results, study.cells(), {split: study.answers(split) for split in study.grid.split})
+    to_write = any("/write_" in path and not Path(path).exists() for path in written)
+    if to_write and study.writing.engine == "vllm" and not (has_vllm or environments):
+        raise InputError(file, "writing.engine", lacking, mend)
     for name in sorted(unwritten(study)):
         teacher, entry = study.teacher(name), name if name in study.teachers else "self"
         if teacher.engine == "vllm" and not (has_vllm or environments):
-            mend = "run `make generate`, or let Snakemake make it: --software-deployment-method conda"
-            raise InputError(file, f"teachers.{entry}.engine", "the environment of vLLM is not there", mend)
+            raise InputError(file, f"teachers.{entry}.engine", lacking, mend)
         if teacher.engine == "openai" and not (teacher.endpoint or os.environ.get("OPENAI_BASE_URL")):
             raise InputError(file, f"teachers.{entry}.endpoint", "missing", "give it, or set OPENAI_BASE_URL")
 

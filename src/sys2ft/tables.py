@@ -31,12 +31,22 @@ _CELL = (
 )
 _ITEM = ("item", pa.string(), "The item's id.")
 _SCORES = (
-    ("mode", pa.string(), "letter, cloze or statement."),
+    ("mode", pa.string(), "letter, cloze, statement, generate or generate_reasoned."),
     ("gold", pa.int32(), "Index of the right option."),
-    ("choice", pa.int32(), "Index of the option with the highest score."),
-    ("choice_sum", pa.int32(), "The same by summed log-probability."),
+    ("choice", pa.int32(), "Index of the option with the highest score, or that the text names; null where unread."),
+    ("choice_sum", pa.int32(), "The same by summed log-probability; this and what follows is null in written modes."),
     ("choice_unconditional", pa.int32(), "The same by `logprobs` minus `unconditional`; null but in cloze."),
-    ("correct", pa.float64(), "Share of the option orders in which `choice` was right; 0 or 1 but in letter."),
+    (
+        "correct",
+        pa.float64(),
+        "Share of the option orders in which `choice` was right; 0 or 1 but in letter; null where unread.",
+    ),
+    ("completion", pa.string(), "What the model wrote; null where options are scored."),
+    (
+        "unread",
+        pa.string(),
+        "Why the text names no option: no_answer_line, none (of the options), several; null where it was read.",
+    ),
     ("scores", pa.list_(pa.float64()), "An option's score: log-probability (letter) or its mean a token."),
     ("logprobs", pa.list_(pa.float64()), "Summed log-probability of an option, mean over orders."),
     (
@@ -239,6 +249,11 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("items", pa.int32(), "Items: the clusters of the bootstrap."),
         ("questions", pa.int32(), "Questions."),
         ("seeds", pa.int32(), "Seeds of the tuned model."),
+        (
+            "unread_share",
+            pa.float64(),
+            "Largest share of texts, over the measure's terms, that name no option; they count as not right.",
+        ),
         ("estimate", pa.float64(), "The measure; null where it is undefined."),
         ("low", pa.float64(), "Lower end of its interval."),
         ("high", pa.float64(), "Upper end of its interval."),

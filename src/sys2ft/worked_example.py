@@ -13,11 +13,14 @@ import pyarrow.parquet as pq
 
 from sys2ft.errors import InputError, suggest_name
 from sys2ft.evaluation.questions import LETTERS, Asking, ask_all, option_orders, prompt_messages
+from sys2ft.evaluation.writing import written_prompt
 from sys2ft.grid import JOINT, Cell
 from sys2ft.models import load_tokenizer
 from sys2ft.paths import cell_path, study_path
-from sys2ft.settings.stages import ComposeTrainingStage, ScoreStage
+from sys2ft.settings.stages import ComposeTrainingStage, ScoreStage, WriteStage
 from sys2ft.tables import read_rows
+
+ANSWERS = ("answers", "base_answers", "written", "base_written")
 
 OPEN, CLOSE = "⟦", "⟧"
 Row = Mapping[str, Any]
@@ -51,7 +54,7 @@ def _heading(text: str) -> Iterator[str]:
 
 
 def _rows(results: str, artefact: str, cell: Cell) -> list[dict[str, Any]]:
-    table = "answers" if artefact == "base_answers" else artefact
+    table = "answers" if artefact in ANSWERS else artefact
     path = cell_path(results, artefact, cell)
     if not Path(path).exists():
         raise InputError(path, "", "no such table", "run the cell first, or correct the cell")
@@ -118,7 +121,6 @@ def _show_log(results: str, cell: Cell, item: str) -> Iterator[str]:
 
 
 def _show_questions(results: str, cell: Cell, item: str, question: str | None) -> Iterator[str]:
-    stage = ScoreStage.model_validate(_settings(cell_path(results, "answers", cell)))
     items = _rows(results, "items", cell)
     questions = [row for row in _rows(results, "questions", cell) if row["item"] == item]
     ids = [row["question_id"] for row in questions]
@@ -127,18 +129,22 @@ def _show_questions(results: str, cell: Cell, item: str, question: str | None) -
         path = cell_path(results, "questions", cell)
         raise InputError(path, "question", f"there is no question '{wanted}'", suggest_name(wanted, ids))
     chosen = [row for row in questions if wanted in (row["question_id"], "all")]
-    tuned = {_key(row): row for row in _rows(results, "answers", cell) if not row["milestone"]}
-    base = {_key(row): row for row in _rows(results, "base_answers", cell)}
     names = {row["item"]: row["item"] for row in items}
-    for asking in ask_all(items, chosen, stage.scoring, names):
-        yield from _show_asking(asking, stage, tuned, base)
+    there = [name for name in ("answers", "written") if Path(cell_path(results, name, cell)).exists()]
+    for artefact in there or ["answers"]:
+        tuned = {_key(row): row for row in _rows(results, artefact, cell) if not row["milestone"]}
+        base = {_key(row): row for row in _rows(results, f"base_{artefact}", cell)}
+        kind: type[ScoreStage] | type[WriteStage] = ScoreStage if artefact == "answers" else WriteStage
+        stage = kind.model_validate(_settings(cell_path(results, artefact, cell)))
+        for asking in ask_all(items, chosen, stage.scoring, names):
+            yield from _show_asking(asking, stage, tuned, base)
 
 
 def _key(row: Row) -> tuple:
     return row["question_id"], row["condition"], row["control"], row["mode"]
 
 
-def _show_asking(asking: Asking, stage: ScoreStage, tuned: Mapping, base: Mapping) -> Iterator[str]:
+def _show_asking(asking: Asking, stage: ScoreStage | WriteStage, tuned: Mapping, base: Mapping) -> Iterator[str]:
     options = asking.question["options"]
     order = option_orders(len(options))[0] if asking.mode == "letter" else None
     key = (asking.question["question_id"], asking.condition, asking.control, asking.mode)
@@ -149,11 +155,19 @@ def _show_asking(asking: Asking, stage: ScoreStage, tuned: Mapping, base: Mappin
         f"QUESTION {asking.question['question_id']} ({asking.question['kind']}): {asking.condition}{control}, "
         f"mode {asking.mode}" + (f", order 1 of {len(options)}" if order else "")
     )
-    for message in prompt_messages(asking, stage.scoring, stage.context, order):
+    if isinstance(stage, WriteStage):
+        prompt = written_prompt(asking, stage)
+    else:
+        prompt = prompt_messages(asking, stage.scoring, stage.context, order)
+    for message in prompt:
         yield f"[{message.role}] {message.content}"
     for name, answers in (("base", base), ("tuned", tuned)):
         if key in answers:
             row = answers[key]
+            if row["scores"] is None:
+                read = f"unread ({row['unread']})" if row["choice"] is None else f"correct {row['correct']:g}"
+                yield f"{name:>5}: {row['completion']}  -> {read}"
+                continue
             scores = "  ".join(
                 f"{'*' if option == row['gold'] else ' '}{LETTERS[option]} {options[option]}: {score:.3f}"
                 for option, score in enumerate(row["scores"])

@@ -47,6 +47,7 @@ def test_locks_pin_what_is_asked_for(name):
     for line in (ROOT / f"envs/{name}.in").read_text().splitlines():
         if line and not line.startswith("#"):
             package, _, version = line.partition("==")
+            package = package.partition("[")[0].replace("_", "-")
             assert package.lower() in lock
             assert not version or lock[package.lower()] == version
 

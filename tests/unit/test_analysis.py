@@ -265,6 +265,22 @@ def test_modes_are_kept_apart():
     assert effect(rows, "closed_book", "blank_question", "none", mode="letter")["estimate"] == 1.0
 
 
+def test_what_was_not_read_counts_as_not_right_and_its_share_is_told():
+    unread = [row | {"correct": row["correct"] or None} for row in STUDY]
+    rows, plain = estimate(unread), estimate(STUDY)
+    assert {row["unread_share"] for row in plain} == {0.0}
+    for before, after in zip(plain, rows, strict=True):
+        assert {**after, "unread_share": 0.0} == before
+    shares = {
+        ("closed_book", "blank_question", "none"): 7 / 8,  # 6 of 8 as asked, 7 of 8 blanked
+        ("closed_book", "other_adapter", "qa"): 7 / 8,
+        ("in_context", "other_news", "none"): 5 / 8,
+        ("ft_icl_gap", "blank_question", "qa"): 6 / 8,
+    }
+    for (measure, control, protocol), share in shares.items():
+        assert effect(rows, measure, control, protocol)["unread_share"] == share
+
+
 # ------------------------------------------------------------------------------------------------------------- verdicts
 def scale(scored: Scored, times: int) -> dict:
     """The same answers on more items."""

@@ -1044,6 +1044,53 @@ def test_statements_that_are_to_be_scored_and_are_not_there_are_missed(project, 
     assert_says(message, "mine.yaml", "question 'item-0-q1'", "splits.mine.modes without 'statement'")
 
 
+def alike(content):
+    """The news with two options that differ in their capitals alone."""
+    content["items"][0]["questions"][0] |= {"options": ["Craywick", "craywick!", "Tolsey", "Wend"], "answer": "Tolsey"}
+    return content
+
+
+@pytest.mark.parametrize("changes", [{"scoring__modes": ["cloze", "generate"]}, {"splits__mine__modes": ["generate"]}])
+def test_options_that_would_be_read_alike_are_refused_where_answers_are_written(project, changes):
+    message = refuse_news(project, alike(news()), **changes)
+    assert_says(message, "mine.yaml", "question 'item-0-q1'", "tell the options apart by words")
+    assert "'craywick' stands for two options" in message
+
+
+def test_options_that_would_be_read_alike_may_be_scored(project):
+    (project / "mine.yaml").write_text(yaml.safe_dump(alike(news())))
+    config = shipped_config()
+    config["splits"]["mine"] = {"path": "mine.yaml", "modes": ["cloze"]}
+    config["grid"]["split"] = ["mine"]
+    open_study(config, FILE)
+
+
+@pytest.mark.parametrize(("engine", "refused"), [("vllm", True), ("transformers", False)])
+def test_adapters_that_vllm_cannot_put_on_are_refused_where_it_writes(engine, refused):
+    config = shipped_config()
+    config["writing"]["engine"] = engine
+    config["methods"]["lora"]["rank"] = 1024
+    open_study(config, FILE)
+    config["scoring"]["modes"] = ["cloze", "generate"]
+    if refused:
+        assert_says(refusal(config), FILE, "methods.lora.rank", "lower it, or write with engine: transformers")
+    else:
+        open_study(config, FILE)
+
+
+@without_vllm
+@pytest.mark.usefixtures("project")
+def test_writing_by_vllm_asks_for_its_environment_where_something_is_to_be_written():
+    config = shipped_config()
+    config["writing"]["engine"] = "vllm"
+    check_environment(load_study(config, FILE), FILE)
+    config["scoring"]["modes"] = ["cloze", "generate"]
+    with pytest.raises(InputError) as caught:
+        check_environment(load_study(config, FILE), FILE)
+    assert_says(str(caught.value), FILE, "writing.engine", "run `make generate`")
+    check_environment(load_study(config, FILE), FILE, environments=True)
+
+
 @pytest.mark.parametrize("stated", [(), (0, 1)])
 def test_a_split_has_statements_for_all_questions_or_for_none(project, stated):
     (project / "mine.yaml").write_text(yaml.safe_dump(state(news(), *stated)))

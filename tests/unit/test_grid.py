@@ -191,6 +191,10 @@ DEPENDS_ON = {
     "train_log": set(AXES),
     "base_answers": {"model", "split"},
     "answers": set(AXES),
+    "base_written": {"model", "split"},
+    "base_written_requests": {"model", "split"},
+    "written": set(AXES),
+    "written_requests": set(AXES),
     "base_retention": {"model"},
     "retention": set(AXES),
     "answers_table": set(),
@@ -221,7 +225,7 @@ def test_a_path_holds_exactly_the_axes_that_its_artefact_depends_on(artefact, ax
     [name for name, path in PATTERNS.items() if path.endswith(".parquet")],
 )
 def test_keys_in_the_path_of_a_table_are_columns_of_it(artefact):
-    table = artefact.removeprefix("base_").removesuffix("_table")
+    table = artefact.removeprefix("base_").removesuffix("_table").replace("written", "answers")
     # A shard is how work is shared and nothing that a result depends on.
     assert set(SCHEMAS[table].names) >= DEPENDS_ON[artefact] - {"shard"}
 

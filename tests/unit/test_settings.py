@@ -77,7 +77,10 @@ def stages(study: Study) -> dict[tuple, dict[str, Any]]:
     for cell in study.cells():
         told["prepare_model", cell.model] = study.prepare_model_stage(cell.model)
         told["validate_news", cell.split] = study.validate_news_stage(cell.split)
-        told["score", cell.split] = study.score_stage(cell.split)
+        if "answers" in study.answers(cell.split):
+            told["score", cell.split] = study.score_stage(cell.split)
+        if "written" in study.answers(cell.split):
+            told["write", cell.split] = study.write_stage(cell.split)
         told["compose_training", cell.protocol] = study.compose_training_stage(cell.protocol)
         told["fine_tune", cell.method] = study.fine_tune_stage(cell.method)
         told["score_answers", cell.method] = study.fine_tune_stage(cell.method)
@@ -146,6 +149,17 @@ def test_a_procedural_split_is_put_in_cloze_and_a_split_may_choose_its_modes():
     study = load_study(config)
     modes = {split: study.score_stage(split).scoring.modes for split in ("events", "coding", "syllogisms")}
     assert modes == {"events": ("letter", "cloze", "statement"), "coding": ("letter",), "syllogisms": ("cloze",)}
+
+
+def test_modes_that_write_are_no_business_of_the_scorer_and_the_other_way_round():
+    config = copy.deepcopy(SHIPPED)
+    config["splits"]["coding"]["modes"] = ["generate", "cloze"]
+    config["splits"]["events"]["modes"] = ["generate_reasoned"]
+    study = load_study(config)
+    assert study.score_stage("coding").scoring.modes == ("cloze",)
+    assert study.write_stage("coding").scoring.modes == ("generate",)
+    told = {split: study.answers(split) for split in ("coding", "events", "mathematics")}
+    assert told == {"coding": ("answers", "written"), "events": ("written",), "mathematics": ("answers",)}
 
 
 def test_the_smoke_study_needs_no_teacher_model():
@@ -838,6 +852,7 @@ def test_what_no_result_depends_on_reaches_no_job(path, value):
 
 # Every protocol of the catalogue, so that the staleness of mixes, prefixes and general text can be told.
 WIDE = changed("grid.protocol", list(SHIPPED["protocols"]))
+WRITING = changed("scoring.modes", [*SHIPPED["scoring"]["modes"], "generate"], WIDE)
 TOKENS = changed("budget", SHIPPED["budget"] | {"match": "tokens", "tokens": 400}, WIDE)
 CHECKED = changed("filters.check_support", True, WIDE)
 TAUGHT = changed(
@@ -847,6 +862,8 @@ TAUGHT = changed(
 SELF = "smollm2-135m"
 KINDS = tuple(SHIPPED["kinds"])
 SCORED = {("score", "mathematics"), ("score", "events")}
+WRITTEN = {("write", "mathematics"), ("write", "events")}
+MODES = ["letter", "cloze", "statement"]
 TRAINED = {(stage, "lora") for stage in ("fine_tune", "score_answers", "score_retention")}
 COMPOSED = {("compose_training", name) for name in SHIPPED["protocols"]}
 GENERATED = {("generate_study", SELF, kind) for kind in KINDS}
@@ -912,6 +929,7 @@ def test_the_wide_grid_has_jobs_of_every_kind():
         ("budget.samples", 3, COMPOSED | TRAINED | TABLES),
         ("budget.items", 3, {("validate_news", "mathematics"), ("validate_news", "events")}),
         ("splits.events.modes", ["cloze"], {("score", "events")}),
+        ("writing.max_new_tokens", 9, set()),
         ("prompts.context", "News: {news}\n", GENERATED | COMPOSED | SCORED),
         ("scoring.neutral_question", "Answer.", SCORED),
         ("scoring.statement_instruction", "Say it.", SCORED),
@@ -937,6 +955,31 @@ def test_only_the_amount_that_protocols_are_matched_by_reaches_jobs(path, value,
     assert differing(changed(path, value, TOKENS), TOKENS) == told_otherwise
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "told_otherwise"),
+    [
+        ("splits.events.modes", [*MODES, "generate", "generate_reasoned"], {("write", "events")}),
+        ("scoring.modes", ["generate", "cloze"], SCORED),
+        ("writing.max_new_tokens", 9, WRITTEN),
+        ("writing.reasoning_instruction", "Think.", WRITTEN),
+        ("writing.engine", "vllm", WRITTEN),
+        ("prompts.context", "News: {news}\n", GENERATED | COMPOSED | SCORED | WRITTEN),
+        ("scoring.conditions", ["closed_book"], SCORED | WRITTEN),
+        ("scoring.neutral_question", "Answer.", SCORED | WRITTEN),
+        ("scoring.letter_instruction", "A letter.", SCORED),
+        ("scoring.tokens_per_pass", 100, SCORED),
+    ],
+)
+def test_what_is_said_of_writing_reaches_those_who_write_and_no_scorer(path, value, told_otherwise):
+    assert differing(changed(path, value, WRITING), WRITING) == told_otherwise
+
+
+def test_a_mode_that_writes_adds_jobs_and_changes_none():
+    before, after = stages(load_study(WIDE)), stages(load_study(WRITING))
+    assert set(after) - set(before) == WRITTEN
+    assert {key for key in before if before[key] != after[key]} == TABLES
+
+
 def test_a_changed_method_reaches_its_own_jobs_and_no_other_methods():
     base = changed("methods.mine", {"kind": "full", "per": "split", "lr": 1e-5}, WIDE)
     base["grid"]["method"] = ["lora", "mine"]
@@ -953,11 +996,13 @@ def test_the_rules_that_are_told_a_method_are_those_that_train_and_score_it():
         _, *rules = re.split(r"^rule (\w+):", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         names, texts = rules[::2], rules[1::2]
         told |= {n: set(re.findall(r"STUDY\.(\w+_stage)", text)) for n, text in zip(names, texts, strict=True)}
-    training = {"fine_tune", "score_answers", "score_retention"}
+    training = {"fine_tune", "score_answers", "write_answers", "score_retention"}
     assert {rule for rule, some in told.items() if "fine_tune_stage" in some} == training
     assert told["fine_tune"] == {"fine_tune_stage"}
     assert told["score_answers"] == {"fine_tune_stage", "score_stage"}
     assert told["score_base"] == {"score_stage"}
+    assert told["write_base"] == {"write_stage"}
+    assert told["write_answers"] == {"fine_tune_stage", "write_stage"}
     assert told["score_retention"] == {"fine_tune_stage", "score_retention_stage"}
     assert told["score_base_retention"] == {"score_retention_stage"}
 

@@ -376,12 +376,14 @@ def test_an_engine_that_leaves_a_request_out_is_found_out():
         study(TEXT, forgetful)
 
 
-def test_what_does_not_fit_into_the_teachers_context_names_the_request():
+def test_what_does_not_fit_into_the_context_names_the_request_and_the_model():
     request = make_request(0)
-    check_length(request, 90, 100)
-    check_length(request, 10**9, None)
-    with pytest.raises(ValueError, match=r"'ferry/write/0': 91 prompt tokens and 10 new ones .* context of 100"):
-        check_length(request, 91, 100)
+    check_length(request, 90, 100, "tiny")
+    check_length(request, 10**9, None, "tiny")
+    with pytest.raises(
+        ValueError, match=r"'ferry/write/0': 91 prompt tokens and 10 new ones .* context of 100 of tiny"
+    ):
+        check_length(request, 91, 100, "tiny")
 
 
 # ---------------------------------------------------------------------------------------------------------------- seeds

@@ -110,6 +110,27 @@ def test_vllm_teaches_through_the_workflow(project):
     assert "of the prompt tokens came from the prefix cache" in log
 
 
+@pytest.mark.skipif(
+    not (ROOT / ".venv-generate/bin/vllm").exists(), reason="vLLM could not be installed: see `make generate`"
+)
+def test_vllm_writes_answers_through_the_workflow(project):
+    (project / ".venv-generate").symlink_to(ROOT / ".venv-generate")
+    cell = "model=wide/method=lora/protocol=naive/teacher=none/split=events/seed=0"
+    targets = [
+        f"results/smoke/write_base/{'/'.join(part for part in cell.split('/') if part[:5] in ('model', 'split'))}",
+        f"results/smoke/write_answers/{cell}",
+    ]
+    grid = STUDY["grid"] | {"model": ["wide"], "protocol": ["naive"]}
+    study = STUDY | {"grid": grid, "writing": {"engine": "vllm", "max_new_tokens": 12}}
+    (project / "config/small.yaml").write_text(yaml.safe_dump(study))
+    run = snakemake(project, *(f"{target}/answers.parquet" for target in targets))
+    assert run.returncode == 0, failures(run)
+    written = [row for target in targets for row in completions(project / target / "answers.parquet")]
+    assert {row["mode"] for row in written} == {"generate"}
+    assert len({row["completion"] for row in written}) > 5
+    assert len({row["adapter"] for row in written}) == 3, "the base and two adapters"
+
+
 def test_a_served_model_teaches_through_the_workflow_and_checks_what_it_wrote(project):
     def reply(number: int) -> tuple[int, dict]:
         asked = server.asked[number]["messages"][0]["content"]

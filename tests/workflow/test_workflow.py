@@ -15,7 +15,8 @@ from tests.workflow.project import ROOT, SMALL, failures, make_project, snakemak
 EXPECTED = {
     "prepare_model": 1, "validate_news": 2, "generate_study": 2, "filter_study": 2,
     "compose_training": 6, "score_base": 2, "fine_tune": 6, "score_answers": 6,
-    "score_base_retention": 1, "score_retention": 6, "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 37,
+    "write_base": 1, "write_answers": 3, "score_base_retention": 1, "score_retention": 6,
+    "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 41,
 }  # fmt: skip
 
 
@@ -114,6 +115,36 @@ def test_what_changes_no_result_reruns_nothing(project):
     assert job_counts(project) == {}
 
 
+def test_one_more_mode_that_writes_asks_for_its_texts_only(project):
+    edit(
+        project,
+        "config/config.yaml",
+        "modes: [letter, cloze, statement]",
+        "modes: [letter, cloze, statement, generate]",
+    )
+    expected = {"write_base": 1, "write_answers": 3, "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 7}
+    assert job_counts(project) == expected
+
+
+def test_texts_stand_beside_scores_and_say_who_wrote_them(project):
+    tables = project / "results/smoke/tables"
+    answers = pq.ParquetFile(tables / "answers.parquet").read().to_pylist()
+    written = [row for row in answers if row["mode"] == "generate"]
+    assert {row["split"] for row in written} == {"events"}
+    scored = {(row["protocol"], row["question_id"], row["condition"], row["control"], row["adapter"]) for row in answers
+              if row["mode"] == "cloze" and row["split"] == "events"}  # fmt: skip
+    told = [(row["protocol"], row["question_id"], row["condition"], row["control"], row["adapter"]) for row in written]
+    assert len(told) == len(set(told))
+    assert set(told) == scored
+    assert all((row["choice"] is None) == (row["unread"] is not None) for row in written)
+    assert all(row["completion"] is not None for row in written)
+    effects = pq.ParquetFile(tables / "effects.parquet").read().to_pylist()
+    unread = {row["unread_share"] for row in effects if row["mode"] == "generate"}
+    assert unread
+    assert max(unread) > 0.5, "random weights name no option"
+    assert {row["unread_share"] for row in effects if row["mode"] == "cloze"} == {0.0}
+
+
 def test_one_more_seed_adds_its_cells_only(project):
     (project / "config/small.yaml").write_text(yaml.safe_dump({"grid": {**SMALL["grid"], "seed": [0, 1]}}))
     counts = job_counts(project)
@@ -137,7 +168,8 @@ def test_worked_example_and_tables_are_printed(project, monkeypatch, capsys):
     cli(["show", cell, "--results", "results/smoke", "--question", "all"])
     shown = capsys.readouterr().out
     for part in ("NEWS hallorsund-ferry-rotation", "TEACHER PROMPT (write", "COMPLETION", "4 of 4 kept", "⟦",
-                 "control other_adapter, mode letter", "other_news, mode cloze", "base:", "tuned:"):  # fmt: skip
+                 "control other_adapter, mode letter", "other_news, mode cloze", "base:", "tuned:", "mode generate",
+                 "Answer in a few words.", "unread (none)"):  # fmt: skip
         assert part in shown
     cli(["table", "effects", "--results", "results/smoke"])
     assert "shadowing" in capsys.readouterr().out

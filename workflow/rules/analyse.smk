@@ -16,8 +16,7 @@ localrules:
 rule build_tables:
     """Gather the answers and the costs of all cells."""
     input:
-        base=sorted({cell_path(RESULTS, "base_answers", cell) for cell in CELLS}),
-        answers=[cell_path(RESULTS, "answers", cell) for cell in CELLS],
+        answers=answer_paths(RESULTS, CELLS, STUDY.build_tables_stage().answers),
         base_retention=sorted(
             {cell_path(RESULTS, "base_retention", cell) for cell in CELLS}
         ),
@@ -100,7 +99,13 @@ rule audit_dataset:
             for split in STUDY.grid.split
         ],
         study=sorted({t.path for t in STUDY.teachers.values() if t.path}),
-        answers=sorted({cell_path(RESULTS, "base_answers", cell) for cell in CELLS}),
+        answers=sorted(
+            {
+                cell_path(RESULTS, "base_answers", cell)
+                for cell in CELLS
+                if "answers" in STUDY.answers(cell.split)
+            }
+        ),
     output:
         audit=pattern(RESULTS, "audit_table"),
         audit_csv=pattern(RESULTS, "audit_table").replace(".parquet", ".csv"),

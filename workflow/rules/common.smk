@@ -18,7 +18,7 @@ from sys2ft.code_versions import read_versions
 from sys2ft.errors import InputError
 from sys2ft.evaluation.tasks import task_files
 from sys2ft.grid import AXES, key_path, resolve_teacher
-from sys2ft.paths import artefact_path, cell_path, pattern, study_paths
+from sys2ft.paths import answer_paths, artefact_path, cell_path, pattern, study_paths
 from sys2ft.preflight import check_environment, open_study
 
 CONFIG_FILES = " + ".join(map(os.path.relpath, reversed(workflow.configfiles)))
@@ -31,6 +31,13 @@ except InputError as error:
 
 RESULTS = STUDY.results
 CELLS = STUDY.cells()
+
+# In front of a command that may run vLLM: its environment, where conda activated none.
+USE_ENVIRONMENT = """
+        if [ {params.environment} = generate ] && ! command -v vllm >/dev/null; then
+            export PATH="$PWD/.venv-generate/bin:$PATH"
+        fi
+        """
 
 shell.prefix('export PYTHONPATH="src${{PYTHONPATH:+:$PYTHONPATH}}"; ')
 

@@ -2,9 +2,16 @@
 Questions put to base and tuned models.
 
 In:  items, questions, the model, a cell's adapters, tasks of lm_eval
-Out: score_base/model=.../split=.../answers.parquet, score_answers/<cell>/answers.parquet;
+Out: score_base/model=.../split=.../answers.parquet, score_answers/<cell>/answers.parquet (options are scored);
+     write_base/model=.../split=.../answers.parquet, write_answers/<cell>/answers.parquet (the model writes), each
+     beside requests/ (what is written already);
      score_base_retention/model=.../retention.parquet, score_retention/<cell>/retention.parquet
 """
+
+
+def writing_environment(wildcards):
+    """The environment that writes answers: vLLM pins its own torch."""
+    return "generate" if STUDY.writing.engine == "vllm" else "train"
 
 
 rule score_base:
@@ -80,6 +87,96 @@ rule score_answers:
             --train-log {input.train_log:q} \
             --items {input.news_items:q} \
             --questions {input.questions:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule write_base:
+    """Have a base model answer all questions of a split in writing."""
+    input:
+        model=pattern(RESULTS, "model"),
+        news_items=pattern(RESULTS, "items"),
+        questions=pattern(RESULTS, "questions"),
+    output:
+        pattern(RESULTS, "base_written"),
+    log:
+        logs("base_written", "write_base"),
+    benchmark:
+        times("base_written", "write_base")
+    conda:
+        lambda wildcards: f"../../envs/{writing_environment(wildcards)}.yaml"
+    threads: need("threads", learner)
+    resources:
+        gpu=need("gpu", learner),
+        mem_mb=need("mem_mb", learner),
+        runtime=need("runtime", learner),
+    params:
+        environment=writing_environment,
+        settings=told(STUDY.write_stage, "split"),
+        axes=axes("model", "split"),
+        requests=lambda wildcards: artefact_path(
+            RESULTS, "base_written_requests", **wildcards
+        ),
+        version=VERSIONS["write_base"],
+    shell:
+        USE_ENVIRONMENT + """
+        python workflow/scripts/write_base.py \
+            --settings {params.settings:q} \
+            --axes {params.axes:q} \
+            --gpus {resources.gpu} \
+            --model {input.model:q} \
+            --items {input.news_items:q} \
+            --questions {input.questions:q} \
+            --requests {params.requests:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule write_answers:
+    """Have a tuned model answer all questions of a split in writing, at the end of its training and at its milestones."""
+    input:
+        model=pattern(RESULTS, "model"),
+        adapters=pattern(RESULTS, "adapters"),
+        train_log=pattern(RESULTS, "train_log"),
+        news_items=pattern(RESULTS, "items"),
+        questions=pattern(RESULTS, "questions"),
+    output:
+        pattern(RESULTS, "written"),
+    log:
+        logs("written", "write_answers"),
+    benchmark:
+        times("written", "write_answers")
+    conda:
+        lambda wildcards: f"../../envs/{writing_environment(wildcards)}.yaml"
+    threads: need("threads", learner)
+    resources:
+        gpu=need("gpu", learner),
+        mem_mb=need("mem_mb", learner),
+        runtime=need("runtime", learner),
+    params:
+        environment=writing_environment,
+        settings=told(STUDY.write_stage, "split"),
+        method=told(STUDY.fine_tune_stage, "method"),
+        cell=cell_name,
+        requests=lambda wildcards: artefact_path(
+            RESULTS, "written_requests", **wildcards
+        ),
+        version=VERSIONS["write_answers"],
+    shell:
+        USE_ENVIRONMENT + """
+        python workflow/scripts/write_answers.py \
+            --settings {params.settings:q} \
+            --method {params.method:q} \
+            --cell {params.cell:q} \
+            --gpus {resources.gpu} \
+            --model {input.model:q} \
+            --adapters {input.adapters:q} \
+            --train-log {input.train_log:q} \
+            --items {input.news_items:q} \
+            --questions {input.questions:q} \
+            --requests {params.requests:q} \
             --output {output:q} \
             >{log:q} 2>&1
         """

@@ -108,10 +108,7 @@ rule generate_study:
         requests=lambda wildcards: artefact_path(RESULTS, "requests", **wildcards),
         version=VERSIONS["generate_study"],
     shell:
-        """
-        if [ {params.environment} = generate ] && ! command -v vllm >/dev/null; then
-            export PATH="$PWD/.venv-generate/bin:$PATH" # not where conda activated its own
-        fi
+        USE_ENVIRONMENT + """
         python workflow/scripts/generate_study.py \
             --settings {params.settings:q} \
             --axes {params.axes:q} \

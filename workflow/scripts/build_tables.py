@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     import pyarrow as pa
 
     from sys2ft.analysis.cells import read_cell
-    from sys2ft.paths import cell_path, study_paths
+    from sys2ft.paths import answer_paths, study_paths
     from sys2ft.settings.stages import BuildTablesStage
     from sys2ft.tables import build_table, read_table, write_table
 
@@ -39,9 +39,12 @@ def main(argv: list[str] | None = None) -> None:
             [build_table("study_counts", []), *(table.replace_schema_metadata() for table in counts)]
         ),
     }
-    for name, output in (("answers", args.output_answers), ("retention", args.output_retention)):
-        bases = dict.fromkeys(cell_path(args.results, f"base_{name}", cell) for cell in cells)
-        paths = [*bases, *(cell_path(args.results, name, cell) for cell in cells)]
+    retention = dict.fromkeys(stage.grid.split, ("retention",))
+    for name, output, artefacts in (
+        ("answers", args.output_answers, stage.answers),
+        ("retention", args.output_retention, retention),
+    ):
+        paths = answer_paths(args.results, cells, artefacts)
         tables[output] = pa.concat_tables([read_table(name, path).replace_schema_metadata() for path in paths])
     for path, table in tables.items():
         write_table(table, path, stage.model_dump(mode="json"))

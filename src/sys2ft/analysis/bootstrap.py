@@ -23,10 +23,12 @@ class Arm:
     Attributes:
         sums: (seeds, items), correct answers summed over an item's questions.
         counts: (items,), questions of each item.
+        unread: share of the answers that name no option; they are none of the correct ones.
     """
 
     sums: np.ndarray
     counts: np.ndarray
+    unread: float = 0.0
 
     def mean(self) -> float:
         """Accuracy over all questions and seeds."""

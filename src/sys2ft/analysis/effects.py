@@ -98,6 +98,10 @@ class Comparison:
                 self._draws[term] = self.resampler.draw(self.arms[term])
         return np.sum([sign * self._draws[term] for term, sign in terms.items()], axis=0)
 
+    def unread(self, *several: Terms) -> float:
+        """The largest share of unread answers among the terms."""
+        return max(self.arms[term].unread for terms in several for term in terms)
+
     def interval(self, estimate: float, draws: np.ndarray) -> Interval | None:
         """None where there are too few items for an interval."""
         if self.items < self.statistics.min_items:
@@ -180,7 +184,7 @@ def _retention_rows(general: Sequence[Row], stage: EstimateEffectsStage) -> Iter
         comparison = Comparison(_arms({"base": base, "tuned": rows}, rows), stage.statistics)
         terms = terms_of(RETENTION, NONE)
         change = comparison.estimate(terms), comparison.draws(terms)
-        keys = {**dict(zip(GROUP, group, strict=True)), "versus": None}
+        keys = {**dict(zip(GROUP, group, strict=True)), "versus": None, "unread_share": 0.0}
         row = _row(comparison, RETENTION.name, change, None, None, keys) | {"questions": len(questions)}
         if (own := comparison.interval(*change)) is not None:
             better = (own.estimate > 0) == rows[0]["higher_is_better"]
@@ -244,11 +248,15 @@ def _arms(sources: Mapping[str, Sequence[Row]], scored: Sequence[Row]) -> dict[T
         numbers = sorted({row["seed"] for row in rows}, key=lambda seed: -1 if seed is None else seed)
         seeds = {seed: index for index, seed in enumerate(numbers)}
         sums: dict[Term, np.ndarray] = {}
+        asked: dict[Term, int] = {}
+        unread: dict[Term, int] = {}
         for row in rows:
             term = (who, row["condition"], row["control"])
             table = sums.setdefault(term, np.zeros((len(seeds), len(items))))
-            table[seeds[row["seed"]], number[row["split"], row["item"]]] += row["correct"]
-        arms |= {term: Arm(table, counts) for term, table in sums.items()}
+            unread[term] = unread.get(term, 0) + (row["correct"] is None)
+            asked[term] = asked.get(term, 0) + 1
+            table[seeds[row["seed"]], number[row["split"], row["item"]]] += row["correct"] or 0.0
+        arms |= {term: Arm(table, counts, unread[term] / asked[term]) for term, table in sums.items()}
     return arms
 
 
@@ -267,9 +275,11 @@ def _measure_rows(
             if comparison.has(under):
                 found = True
                 values = (comparison.estimate(under), comparison.draws(under))
-                yield _row(comparison, measure.name, (estimate, draws), control, values, keys)
+                told = {**keys, "unread_share": comparison.unread(terms, under)}
+                yield _row(comparison, measure.name, (estimate, draws), control, values, told)
         if not found:
-            yield _row(comparison, measure.name, (estimate, draws), None, None, keys)
+            told = {**keys, "unread_share": comparison.unread(terms)}
+            yield _row(comparison, measure.name, (estimate, draws), None, None, told)
 
 
 def _gap_closed_rows(comparison: Comparison, keys: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -282,6 +292,10 @@ def _gap_closed_rows(comparison: Comparison, keys: dict[str, Any]) -> Iterator[d
     if not (comparison.has(gain) and comparison.has(below)):
         return
     with_control = comparison.has(gain_blank) and comparison.has(below_blank)
+    keys = {
+        **keys,
+        "unread_share": comparison.unread(gain, below, *([gain_blank, below_blank] if with_control else [])),
+    }
     denominators = [(comparison.estimate(below), comparison.draws(below))]
     if with_control:
         value, draws = denominators[0]

@@ -224,9 +224,9 @@ def audit(
         share_a_run(questions, texts.values(), "an item"),
         share_a_run(questions, study, "study data"),
     ]
-    chance = chance_of(questions)
     for (model, mode, condition, control), rows in _without_knowledge(answers).items():
         name = f"{model}, {mode}: {condition}" + (f", {control}" if control != "none" else "")
+        chance = 0.5 if mode == "statement" else chance_of(questions)
         findings.append(estimate_share(name, [(row["item"], row["correct"]) for row in rows], chance))
     return findings
 

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, StringConstraints(pattern=SAFE_NAME, max_length=100)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Mode = Literal["letter", "cloze", "statement"]
+Mode = Literal["letter", "cloze", "statement", "generate", "generate_reasoned"]
+WRITTEN: tuple[Mode, ...] = ("generate", "generate_reasoned")
+"""The modes in which a model writes; in all others options are scored."""
 Dtype = Literal["bfloat16", "float32"]
 
 

@@ -17,7 +17,13 @@ from sys2ft.settings.catalogue import (
     ReplaySettings,
     TeacherSettings,
 )
-from sys2ft.settings.choices import FilterSettings, GridSettings, ScoringSettings, StatisticsSettings
+from sys2ft.settings.choices import (
+    FilterSettings,
+    GridSettings,
+    ScoringSettings,
+    StatisticsSettings,
+    WritingSettings,
+)
 from sys2ft.settings.prompts import KindPrompts
 
 
@@ -107,6 +113,15 @@ class ScoreStage(Frozen):
     context: str
 
 
+class WriteStage(Frozen):
+    """What `write_base` and `write_answers` are told."""
+
+    scoring: ScoringSettings
+    """Conditions, controls, modes and the neutral question; nothing else of it is read."""
+    writing: WritingSettings
+    context: str
+
+
 class ScoreRetentionStage(Frozen):
     """What `score_base_retention` and `score_retention` are told."""
 
@@ -133,6 +148,8 @@ class BuildTablesStage(Frozen):
     """For each method of the grid what it updates: `lora` or `full`."""
     match: str
     amount: float
+    answers: dict[str, tuple[str, ...]]
+    """For each split the artefacts that hold its answers."""
 
     def cells(self) -> list[Cell]:
         """All cells of the grid."""

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from sys2ft.errors import InputError, explain_validation, suggest_name
 from sys2ft.grid import AXES, NONE, Cell
-from sys2ft.settings.base import Frozen, Name
+from sys2ft.settings.base import WRITTEN, Frozen, Mode, Name
 from sys2ft.settings.catalogue import (
     KindSettings,
     MethodSettings,
@@ -29,6 +29,7 @@ from sys2ft.settings.choices import (
     ScoringSettings,
     StatisticsSettings,
     TrainingSettings,
+    WritingSettings,
 )
 from sys2ft.settings.prompts import KindPrompts, load_prompts
 from sys2ft.settings.stages import (
@@ -44,6 +45,7 @@ from sys2ft.settings.stages import (
     ScoreRetentionStage,
     ScoreStage,
     ValidateNewsStage,
+    WriteStage,
 )
 
 RUNNING = ("transformers", "vllm")  # the engines that run a model of the catalogue
@@ -67,6 +69,7 @@ class Study(Frozen):
     filters: FilterSettings = FilterSettings()
     training: TrainingSettings = TrainingSettings()
     scoring: ScoringSettings = ScoringSettings()
+    writing: WritingSettings = WritingSettings()
     retention: RetentionSettings = RetentionSettings()
     statistics: StatisticsSettings = StatisticsSettings()
     grid: GridSettings
@@ -112,6 +115,16 @@ class Study(Frozen):
             InputError: a file cannot be used.
         """
         return {name: load_prompts(kind.prompts) for name, kind in self.kinds.items()}
+
+    def modes(self, split: str) -> tuple[Mode, ...]:
+        """How the questions of a split are put."""
+        settings = self.splits[split]
+        return settings.modes or (("cloze",) if settings.generator else self.scoring.modes)
+
+    def answers(self, split: str) -> tuple[str, ...]:
+        """The artefacts that hold its answers: of options that were scored, of texts that were written."""
+        modes = set(self.modes(split))
+        return ("answers",) * bool(modes - set(WRITTEN)) + ("written",) * bool(modes & set(WRITTEN))
 
     def shards(self, teacher: str) -> list[int]:
         """The numbers of the jobs that share a split's items."""
@@ -190,10 +203,16 @@ class Study(Frozen):
         return FineTuneStage(method=self.methods[method], samples=samples, milestones=self.budget.milestones)
 
     def score_stage(self, split: str) -> ScoreStage:
-        """Settings of `score_base` and `score_answers`."""
-        settings = self.splits[split]
-        modes = settings.modes or (("cloze",) if settings.generator else self.scoring.modes)
+        """Settings of `score_base` and `score_answers`, where options of a split are scored (`answers`)."""
+        modes = tuple(mode for mode in self.modes(split) if mode not in WRITTEN)
         return ScoreStage(scoring=self.scoring.model_copy(update={"modes": modes}), context=self.prompts.context)
+
+    def write_stage(self, split: str) -> WriteStage:
+        """Settings of `write_base` and `write_answers`, where answers are written (`answers`)."""
+        modes = tuple(mode for mode in self.modes(split) if mode in WRITTEN)
+        asked = {name: getattr(self.scoring, name) for name in ("conditions", "controls", "neutral_question")}
+        scoring = ScoringSettings().model_copy(update={**asked, "modes": modes})
+        return WriteStage(scoring=scoring, writing=self.writing, context=self.prompts.context)
 
     def score_retention_stage(self) -> ScoreRetentionStage:
         """Settings of `score_base_retention` and `score_retention`."""
@@ -217,8 +236,9 @@ class Study(Frozen):
         kinds = {name: self.kinds_of(name) for name in self.grid.protocol}
         methods = {name: self.methods[name].kind for name in self.grid.method}
         return BuildTablesStage(
-            grid=self.grid, kinds=kinds, methods=methods, match=self.budget.match, amount=self.budget.amount
-        )
+            grid=self.grid, kinds=kinds, methods=methods, match=self.budget.match, amount=self.budget.amount,
+            answers={split: self.answers(split) for split in self.grid.split},
+        )  # fmt: skip
 
 
 def load_study(config: Mapping[str, Any], file: str | Path = "config/config.yaml") -> Study:
@@ -243,8 +263,8 @@ def _known_keys(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """The keys that each part of the configuration may have, by its dotted path."""
     parts: dict[str, type[Frozen]] = {
         "": Study, "prompts": PromptSettings, "budget": BudgetSettings, "filters": FilterSettings,
-        "training": TrainingSettings, "scoring": ScoringSettings, "retention": RetentionSettings,
-        "statistics": StatisticsSettings, "grid": GridSettings,
+        "training": TrainingSettings, "scoring": ScoringSettings, "writing": WritingSettings,
+        "retention": RetentionSettings, "statistics": StatisticsSettings, "grid": GridSettings,
     }  # fmt: skip
     catalogue: dict[str, type[Frozen]] = {
         "models": ModelSettings, "methods": MethodSettings, "protocols": ProtocolSettings,

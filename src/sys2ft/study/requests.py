@@ -27,11 +27,13 @@ class Request:
     seed: int
     entry: str | None = None
     """What the list step gave it: a question, a strategy, a pair of entities."""
+    name: str | None = None
+    """What it is called where that says more than item, call and number."""
 
     @property
     def id(self) -> str:
-        """Item, call and number: stands in tables and in error messages."""
-        return f"{self.item}/{self.call}/{self.number}"
+        """Its name, or item, call and number: stands in tables and in error messages."""
+        return self.name or f"{self.item}/{self.call}/{self.number}"
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,16 @@ class Engine(Protocol):
         ...
 
 
-def check_length(request: Request, prompt_tokens: int, limit: int | None) -> None:
-    """Refuse what does not fit into the teacher's context.
+def check_length(request: Request, prompt_tokens: int, limit: int | None, model: str) -> None:
+    """Refuse what does not fit into the model's context.
 
     Raises:
-        ValueError: names the request and the counts.
+        ValueError: names the request, the model and the counts.
     """
     if limit is not None and prompt_tokens + request.max_new_tokens > limit:
         raise ValueError(
             f"request '{request.id}': {prompt_tokens} prompt tokens and {request.max_new_tokens} new ones exceed the "
-            f"teacher's context of {limit}: shorten the item, lower max_new_tokens, or take one with more room "
+            f"context of {limit} of {model}: shorten the item, lower max_new_tokens, or take one with more room "
             "(with vLLM also: larger GPUs)"
         )
 

@@ -35,6 +35,7 @@ def open_engine(settings: TeacherSettings, source: Path | None, kind: str, gpus:
         from sys2ft.study.engines.vllm_offline import VllmEngine
 
         return VllmEngine(settings, source, gpus)
+    from sys2ft.models import load_model, load_tokenizer
     from sys2ft.study.engines.running import TransformersEngine
 
-    return TransformersEngine(settings, source)
+    return TransformersEngine(settings, load_model(source), load_tokenizer(source))

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sys2ft.chat import Message, render_prompt
@@ -43,19 +42,12 @@ class SeededSampling:
 
 
 class TransformersEngine:
-    """A resident model that samples in batches.
+    """A resident model that samples in batches."""
 
-    Args:
-        source: the teacher's `model.json`.
-    """
-
-    def __init__(self, settings: TeacherSettings, source: str | Path):
+    def __init__(self, settings: TeacherSettings, model: Any, tokenizer: Any):
         from transformers import GenerationConfig
 
-        from sys2ft.models import load_model, load_tokenizer
-
-        self.settings = settings
-        self.model, self.tokenizer = load_model(source), load_tokenizer(source)
+        self.settings, self.model, self.tokenizer = settings, model, tokenizer
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
@@ -73,12 +65,12 @@ class TransformersEngine:
         larger budget fills up, on the budget. (In bf16 a row's rounding depends on its batch.)
 
         Raises:
-            ValueError: a prompt with its completion is longer than the teacher's context; names the request.
+            ValueError: a prompt with its completion is longer than the model's context; names the request.
         """
         prompts = render_prompts(self.tokenizer, requests)
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         for request in requests:
-            check_length(request, len(prompts[request.id]), limit)
+            check_length(request, len(prompts[request.id]), limit, self.model.name_or_path)
         for _, batch in itertools.groupby(requests, self._batch_of):
             together = list(batch)
             yield self._decode(together, [prompts[request.id] for request in together])

@@ -15,6 +15,7 @@ from sys2ft.study.requests import Request, Sample, check_length
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
+    from vllm.lora.request import LoRARequest
 
 ENVIRONMENT = {
     # The scheduler in this process: requests are scheduled in the order they were given, not as messages arrive, so
@@ -26,6 +27,8 @@ ENVIRONMENT = {
 """What vLLM reads from the environment; what the user has set stays."""
 CPU_CACHE_BYTES = 2 << 30
 """Of the key-value cache in main memory, unless VLLM_CPU_KVCACHE_SPACE says otherwise (vLLM would take all of it)."""
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The largest ranks of adapters that vLLM can be opened for."""
 CPU_BLOCK_TOKENS = 32
 """Prompts are shared in whole blocks; vLLM's 128 on a CPU would compute up to 127 shared tokens again."""
 
@@ -34,34 +37,49 @@ class VllmEngine:
     """A model inside vLLM, on the job's GPUs or, with a CPU build, in main memory.
 
     Args:
-        source: the teacher's `model.json`.
+        source: the model's `model.json`.
         gpus: the model is spread over as many.
+        weights: a folder with weights that were trained from it; None: its own.
+        rank: of the adapters that are to be put on; 0: none are.
     """
 
-    def __init__(self, settings: TeacherSettings, source: Path, gpus: int):
-        from sys2ft.models import load_tokenizer
+    def __init__(self, settings: TeacherSettings, source: Path, gpus: int, weights: Path | None = None, rank: int = 0):
+        from sys2ft.models import load_generation_config, load_tokenizer
 
         self.settings = settings
         self.tokenizer = load_tokenizer(source)
-        self.llm = _load(settings, source, gpus)
-        self.stops = stop_tokens(_generation_config(self.llm.model_config.model), self.tokenizer)
+        self.llm = _load(settings, source, gpus, weights, rank)
+        self.adapter: LoRARequest | None = None
+        self.adapters: dict[str, int] = {}
+        self.stops = stop_tokens(load_generation_config(source), self.tokenizer)
+
+    def put_on(self, digest: str, folder: Path) -> None:
+        """Answer with an adapter from now on.
+
+        Args:
+            digest: its name in vLLM, which keeps adapters and prompts under it: no other may ever have it.
+        """
+        from vllm.lora.request import LoRARequest
+
+        number = self.adapters.setdefault(digest, len(self.adapters) + 1)
+        self.adapter = LoRARequest(digest, number, str(folder.resolve()))
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[list[Sample]]:
         """What one step finished, at a time.
 
         Raises:
-            ValueError: a prompt with its completion is longer than the teacher's context; names the request.
+            ValueError: a prompt with its completion is longer than the model's context; names the request.
         """
         from vllm.inputs import TokensPrompt
 
-        prompts = render_prompts(self.tokenizer, requests)
+        prompts, config = render_prompts(self.tokenizer, requests), self.llm.model_config
         for request in requests:
-            check_length(request, len(prompts[request.id]), self.llm.model_config.max_model_len)
+            check_length(request, len(prompts[request.id]), config.max_model_len, config.model)
         engine, waiting = self.llm.llm_engine, {request.id: request for request in requests}
         try:
             for request in requests:
                 (rendered,) = self.llm.renderer.render_cmpl([TokensPrompt(prompt_token_ids=prompts[request.id])])
-                engine.add_request(request.id, rendered, self._sampling(request))
+                engine.add_request(request.id, rendered, self._sampling(request), lora_request=self.adapter)
             while waiting:
                 finished = [output for output in engine.step() if output.finished]
                 if finished:
@@ -93,7 +111,7 @@ class VllmEngine:
         return Sample(request, text, "stop" if ended else "length", *counts)
 
 
-def _load(settings: TeacherSettings, source: Path, gpus: int) -> Any:
+def _load(settings: TeacherSettings, source: Path, gpus: int, trained: Path | None, rank: int) -> Any:
     """The model in vLLM, with as much of its context as the cache has room for."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -117,21 +135,15 @@ def _load(settings: TeacherSettings, source: Path, gpus: int) -> Any:
         on_cpu = {"enforce_eager": True, "block_size": CPU_BLOCK_TOKENS}
         if not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
             on_cpu["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
+    lora = {"enable_lora": True, "max_lora_rank": min(r for r in LORA_RANKS if r >= rank)} if rank else {}
     return LLM(
-        model=weights,
+        model=weights if trained is None else str(trained),
+        tokenizer=weights,
         dtype=manifest["dtype"],
         tensor_parallel_size=max(1, gpus),
         max_num_seqs=settings.batch_size,
         max_model_len=-1,
         enable_prefix_caching=True,
         **on_cpu,
+        **lora,
     )
-
-
-def _generation_config(weights: str) -> Any:
-    """What the model says of generation, its end tokens among it."""
-    from transformers import AutoConfig, GenerationConfig
-
-    if (Path(weights) / "generation_config.json").is_file():
-        return GenerationConfig.from_pretrained(weights)
-    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(weights))

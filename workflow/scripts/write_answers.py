@@ -1,0 +1,49 @@
+"""Have a tuned model answer all questions of a split in writing, at the end of its training and at its milestones.
+
+In: the learner, its adapters (or trained models) and training log, items, questions, how to ask (settings).
+Out: `answers.parquet`. What is written is kept in the folder of requests: killed and started again, only the missing
+answers are written.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and do the work."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", required=True, help="JSON of WriteStage")
+    parser.add_argument("--method", required=True, help="JSON of FineTuneStage: what was trained")
+    parser.add_argument("--cell", required=True, help="model=.../method=.../...")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs of the job, for tensor parallelism")
+    parser.add_argument("--model", required=True, type=Path, help="the learner's model.json")
+    parser.add_argument("--adapters", required=True, type=Path)
+    parser.add_argument("--train-log", required=True, type=Path)
+    parser.add_argument("--items", required=True, type=Path)
+    parser.add_argument("--questions", required=True, type=Path)
+    parser.add_argument("--requests", required=True, type=Path, help="folder of what was written before")
+    parser.add_argument("--output", required=True, type=Path)
+    args = parser.parse_args(argv)
+
+    from sys2ft.evaluation.questions import choose_readers
+    from sys2ft.evaluation.writing import greedy, open_writer, write_split
+    from sys2ft.grid import Cell
+    from sys2ft.learned import find_learned
+    from sys2ft.models import describe_teacher
+    from sys2ft.settings.stages import FineTuneStage, WriteStage
+    from sys2ft.tables import build_table, read_rows, write_table
+
+    stage = WriteStage.model_validate_json(args.settings)
+    trained, cell = FineTuneStage.model_validate_json(args.method), Cell.from_path(args.cell)
+    items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
+    readers = choose_readers([item["item"] for item in items], trained.method)
+    log = read_rows("train_log", args.train_log)
+    learned = find_learned(args.model, args.adapters, log, readers.values(), trained.milestones)
+    identity = {"revision": describe_teacher(greedy(stage.writing), args.model)[0]}
+    writer = open_writer(args.model, trained.method, stage.writing, args.gpus)
+    answers = write_split(items, questions, stage, writer, learned, readers, args.requests, identity)
+    write_table(build_table("answers", answers, cell.keys()), args.output, stage.model_dump(mode="json"))
+
+
+if __name__ == "__main__":
+    main()

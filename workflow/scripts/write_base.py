@@ -1,0 +1,43 @@
+"""Have a base model answer all questions of a split in writing.
+
+In: the model, items, questions, how to ask (settings). Out: `answers.parquet`. What is written is kept in the folder of
+requests: killed and started again, only the missing answers are written.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and do the work."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", required=True, help="JSON of WriteStage")
+    parser.add_argument("--axes", required=True, help="JSON: model, split")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs of the job, for tensor parallelism")
+    parser.add_argument("--model", required=True, type=Path, help="the model's model.json")
+    parser.add_argument("--items", required=True, type=Path)
+    parser.add_argument("--questions", required=True, type=Path)
+    parser.add_argument("--requests", required=True, type=Path, help="folder of what was written before")
+    parser.add_argument("--output", required=True, type=Path)
+    args = parser.parse_args(argv)
+
+    import json
+
+    from sys2ft.evaluation.writing import greedy, open_writer, write_split
+    from sys2ft.grid import NONE
+    from sys2ft.learned import BASE
+    from sys2ft.models import describe_teacher
+    from sys2ft.settings.stages import WriteStage
+    from sys2ft.tables import build_table, read_rows, write_table
+
+    stage = WriteStage.model_validate_json(args.settings)
+    keys = {**json.loads(args.axes), "method": NONE, "protocol": NONE, "teacher": NONE, "seed": None}
+    items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
+    identity = {"revision": describe_teacher(greedy(stage.writing), args.model)[0]}
+    writer = open_writer(args.model, None, stage.writing, args.gpus)
+    answers = write_split(items, questions, stage, writer, [[BASE]], None, args.requests, identity)
+    write_table(build_table("answers", answers, keys), args.output, stage.model_dump(mode="json"))
+
+
+if __name__ == "__main__":
+    main()
