@@ -10,7 +10,7 @@ from sys2ft.errors import InputError
 
 EFFECT_COLUMNS = (
     "protocol", "mode", "measure", "versus", "estimate", "low", "high", "control", "control_estimate", "net",
-    "net_low", "net_high", "detectable", "verdict",
+    "net_low", "net_high", "detectable", "unread_share", "verdict",
 )  # fmt: skip
 
 
@@ -83,7 +83,9 @@ def _table(args: argparse.Namespace) -> None:
         first = shown[0]
         names = ", ".join(dict.fromkeys(model for model, _, _ in models))
         print(f"effects on split '{split}': {first['items']} items, {first['questions']} questions, model {names}")
-        print("accuracies and differences in percent; differences of gap_closed in percent of the gap")
+        print(
+            "accuracies and differences in percent; of gap_closed in percent of the gap, of perplexities in 0.01 nats"
+        )
         print(format_rows(shown, [*varying, *EFFECT_COLUMNS], percent=True))
     else:
         print(format_rows(rows, list(rows[0])))

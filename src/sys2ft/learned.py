@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sys2ft.grid import NONE
-from sys2ft.models import load_manifest
+from sys2ft.models import file_sha256, load_manifest
 from sys2ft.tables import atomic_path
 
 DIGESTS = "digests.json"
@@ -40,7 +40,7 @@ class Learned:
     milestone: bool
 
 
-BASE = Learned(NONE, None, None, 0, False)
+THE_BASE = Learned(NONE, None, None, 0, False)
 
 
 def is_milestone(before: int, after: int, end: int) -> bool:
@@ -78,7 +78,7 @@ def weights_digest(folder: Path) -> str:
     """What tells two learned adapters or models apart: the start of the SHA-256 of weights and configuration."""
     digest = hashlib.sha256()
     for path in sorted((*folder.glob("*config.json"), *folder.glob("*.safetensors"))):
-        digest.update(path.read_bytes())
+        digest.update(file_sha256(path).encode())
     return digest.hexdigest()[:16]
 
 

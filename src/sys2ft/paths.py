@@ -32,6 +32,7 @@ PATTERNS = {
     "written_requests": f"write_answers/{_CELL}/requests",
     "base_retention": "score_base_retention/model={model}/retention.parquet",
     "retention": f"score_retention/{_CELL}/retention.parquet",
+    "retention_unfinished": f"score_retention/{_CELL}/unfinished",
     "answers_table": "tables/answers.parquet",
     "retention_table": "tables/retention.parquet",
     "audit_table": "tables/audit.parquet",
@@ -56,7 +57,7 @@ def cell_path(results: str, artefact: str, cell: Cell) -> str:
     return artefact_path(results, artefact, **cell.keys())
 
 
-def answer_paths(results: str, cells: Iterable[Cell], artefacts: Mapping[str, Sequence[str]]) -> list[str]:
+def answer_paths(results: str, cells: Iterable[Cell], artefacts: Mapping[str, Iterable[str]]) -> list[str]:
     """All tables of answers, each once, those of the bases first.
 
     Args:

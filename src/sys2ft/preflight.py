@@ -15,6 +15,7 @@ from sys2ft.grid import NONE
 from sys2ft.models import check_source
 from sys2ft.news.items import NewsFile, check_unique, load_general, open_split, question_rows
 from sys2ft.paths import answer_paths, artefact_path, study_path
+from sys2ft.settings.base import WRITTEN
 from sys2ft.settings.study import Study, load_study
 from sys2ft.study.engines.recorded import check_rows, load_recorded
 from sys2ft.study.engines.vllm_offline import LORA_RANKS
@@ -67,7 +68,8 @@ def check_news(study: Study, file: str | Path) -> dict[str, NewsFile]:
             raise InputError(path, "items", problem, "add an item, or take those out of the settings of scoring")
         modes = study.modes(split)
         if "statement" in modes:
-            _check_statements(split, path, news[split], bool(settings.modes) or len(modes) == 1)
+            others = set(modes) - {"statement", *WRITTEN}
+            _check_statements(split, path, news[split], wanted=bool(settings.modes) or not others)
         if "written" in study.answers(split):
             _check_readable(path, news[split])
     check_unique((study.splits[split].path or file, content) for split, content in news.items())
@@ -182,8 +184,8 @@ def check_environment(study: Study, file: str | Path, environments: bool = False
         "the environment of vLLM is not there",
         "run `make generate`, or let Snakemake make it: --software-deployment-method conda",
     )
-    written = answer_paths(study.results, study.cells(), {split: study.answers(split) for split in study.grid.split})
-    to_write = any("/write_" in path and not Path(path).exists() for path in written)
+    written = {split: set(study.answers(split)) & {"written"} for split in study.grid.split}
+    to_write = not all(Path(path).exists() for path in answer_paths(study.results, study.cells(), written))
     if to_write and study.writing.engine == "vllm" and not (has_vllm or environments):
         raise InputError(file, "writing.engine", lacking, mend)
     for name in sorted(unwritten(study)):

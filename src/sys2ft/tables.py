@@ -35,7 +35,11 @@ _SCORES = (
     ("gold", pa.int32(), "Index of the right option."),
     ("choice", pa.int32(), "Index of the option with the highest score, or that the text names; null where unread."),
     ("choice_sum", pa.int32(), "The same by summed log-probability; this and what follows is null in written modes."),
-    ("choice_unconditional", pa.int32(), "The same by `logprobs` minus `unconditional`; null but in cloze."),
+    (
+        "choice_unconditional",
+        pa.int32(),
+        "The same by `logprobs` minus `unconditional`; null but in cloze, and blanked in closed book (all are 0).",
+    ),
     (
         "correct",
         pa.float64(),
@@ -45,8 +49,9 @@ _SCORES = (
     (
         "unread",
         pa.string(),
-        "Why the text names no option: no_answer_line, none (of the options), several; null where it was read.",
+        "Why no option was read in it: no_answer_line, none, several, unclear; null where one was.",
     ),
+    ("finish", pa.string(), "'stop' or 'length' (cut by the limit); null where options are scored."),
     ("scores", pa.list_(pa.float64()), "An option's score: log-probability (letter) or its mean a token."),
     ("logprobs", pa.list_(pa.float64()), "Summed log-probability of an option, mean over orders."),
     (
@@ -243,7 +248,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("protocol", pa.string(), "How it was trained."),
         ("teacher", pa.string(), "Who wrote the study data."),
         ("split", pa.string(), "The set of items; 'all' for all of the grid."),
-        ("mode", pa.string(), "letter, cloze or statement; of retention_change the task and its metric."),
+        ("mode", pa.string(), "As in `answers`; of retention_change the task, its metric and, of several, the filter."),
         ("measure", pa.string(), "closed_book, in_context, other_news, closed_book_gain, ft_icl_gap, ..."),
         ("versus", pa.string(), "The protocol compared with, in shadowing and protocol_contrast; else null."),
         ("items", pa.int32(), "Items: the clusters of the bootstrap."),

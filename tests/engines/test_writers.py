@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from sys2ft.chat import render_prompt, user
 from sys2ft.evaluation.writing import open_writer
-from sys2ft.learned import BASE, Learned, weights_digest
+from sys2ft.learned import THE_BASE, Learned, weights_digest
 from sys2ft.models import load_model, load_tokenizer
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.settings.choices import WritingSettings
@@ -115,7 +115,7 @@ def by_hand(speaker: Path, folder: Path | None) -> dict[str, str]:
 
 
 def test_the_base_writes_what_is_likeliest(speaker, writers):
-    assert write(writers("base"), BASE) == by_hand(speaker, None)
+    assert write(writers("base"), THE_BASE) == by_hand(speaker, None)
 
 
 def test_each_adapter_writes_as_the_model_it_makes_of_the_base(speaker, writers, trained):
@@ -147,4 +147,4 @@ def test_trained_models_write_one_after_the_other(speaker, writers, trained):
 
 def test_a_question_that_is_too_long_is_named_with_its_model(speaker, writers):
     with pytest.raises(ValueError, match=rf"'ferry-q7/closed_book': .*context of {CONTEXT} of {speaker.parent}"):
-        write(writers("base"), BASE, [ask(7, "x" * CONTEXT)])
+        write(writers("base"), THE_BASE, [ask(7, "x" * CONTEXT)])

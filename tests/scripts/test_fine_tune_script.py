@@ -95,7 +95,7 @@ def files(folder):
 def test_it_leaves_what_was_learned_and_the_log_and_nothing_else(manifest, sequences, tmp_path, stage, learned):
     run_main(manifest, sequences, tmp_path, stage, checkpoint_minutes=0)
     assert names(tmp_path) == ["adapters", "train_log.parquet"], "unfinished work is left"
-    assert set(files(tmp_path / "adapters")) == learned
+    assert set(files(tmp_path / "adapters")) == learned | {"digests.json"}
     rows = read_rows("train_log", tmp_path / "train_log.parquet")
     keys = CELL.keys()
     assert all({name: row[name] for name in keys} == keys for row in rows)
@@ -111,7 +111,7 @@ def test_it_leaves_what_was_learned_and_the_log_and_nothing_else(manifest, seque
 def test_milestones_lie_beside_the_end(manifest, sequences, tmp_path):
     run_main(manifest, sequences, tmp_path, LONG.model_copy(update={"milestones": True}))
     found = {str(path.parent) for path in map(Path, files(tmp_path / "adapters"))}
-    assert found == {"red", "red/samples=1", "red/samples=2", "blue", "blue/samples=1", "blue/samples=2"}
+    assert found == {".", "red", "red/samples=1", "red/samples=2", "blue", "blue/samples=1", "blue/samples=2"}
 
 
 def test_how_it_is_run_changes_nothing_that_is_learned(manifest, sequences, tmp_path):
@@ -144,14 +144,14 @@ def test_deepspeeds_own_launcher_starts_it_too(manifest, sequences, tmp_path):
     run_main(manifest, sequences, tmp_path / "one")
     one, two = (read_rows("train_log", tmp_path / name / "train_log.parquet") for name in ("one", "two"))
     assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], abs=1e-5)
-    assert names(tmp_path / "two/adapters") == ["blue", "red"]
+    assert names(tmp_path / "two/adapters") == ["blue", "digests.json", "red"]
 
 
 def test_what_stood_there_before_is_replaced(manifest, sequences, tmp_path):
     (tmp_path / "adapters/green").mkdir(parents=True)
     (tmp_path / "adapters/green/adapter_model.safetensors").write_text("old")
     run_main(manifest, sequences, tmp_path)
-    assert names(tmp_path / "adapters") == ["blue", "red"]
+    assert names(tmp_path / "adapters") == ["blue", "digests.json", "red"]
 
 
 def test_what_cannot_be_trained_leaves_no_output(manifest, sequences, tmp_path):
@@ -227,7 +227,7 @@ def test_what_other_settings_left_unfinished_gets_into_no_output(manifest, seque
     fine_tune_cell(manifest, read_rows("sequences", sequences), milestones, CELL, Run(tmp_path / "unfinished"))
     assert (tmp_path / "unfinished/adapters/red/samples=2").exists()
     run_main(manifest, sequences, tmp_path, LONG)
-    assert {str(path.parent) for path in map(Path, files(tmp_path / "adapters"))} == {"red", "blue"}
+    assert {str(path.parent) for path in map(Path, files(tmp_path / "adapters"))} == {".", "red", "blue"}
 
 
 def test_checkpoints_of_other_settings_do_not_crowd_out_the_runs_own(tmp_path):

@@ -197,6 +197,7 @@ DEPENDS_ON = {
     "written_requests": set(AXES),
     "base_retention": {"model"},
     "retention": set(AXES),
+    "retention_unfinished": set(AXES),
     "answers_table": set(),
     "retention_table": set(),
     "audit_table": set(),

@@ -26,7 +26,7 @@ from sys2ft.training.cell import Run, fine_tune_cell
 from tests.unit.training import item_rows
 
 CELL = Cell("tiny", "m", "naive", "none", "events", 0)
-STAGE = ScoreStage(scoring=ScoringSettings(tokens_per_pass=1024), context="News: {news}\n\n")
+STAGE = ScoreStage(scoring=ScoringSettings(), context="News: {news}\n\n")
 COUNTS = {"red": 6, "blue": 3}
 ITEMS = [{"item": name, "title": name, "text": f"The {name} harbour opened gate 0."} for name in COUNTS]
 QUESTIONS = [

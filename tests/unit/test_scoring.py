@@ -19,7 +19,7 @@ from sys2ft.settings.choices import ScoringSettings
 from sys2ft.settings.stages import ScoreStage
 from sys2ft.training.lora_bank import LoraBank
 
-STAGE = ScoreStage(scoring=ScoringSettings(tokens_per_pass=1024), context="News: {news}\n\n")
+STAGE = ScoreStage(scoring=ScoringSettings(), context="News: {news}\n\n")
 ITEMS = [
     {"item": name, "title": name, "text": f"The {name} bridge closes on {day}."}
     for name, day in (("red", "Monday"), ("blue", "Friday"), ("grey", "Sunday"))
@@ -125,6 +125,9 @@ def test_an_option_is_also_scored_without_question_and_news(adapted, tokenizer, 
             assert row["unconditional"] == pytest.approx(plain, abs=1e-4)
         else:
             assert row["unconditional"] == blanked[row["question_id"], row["adapter"]]
+        if (asking.condition, asking.control) == ("closed_book", "blank_question"):
+            assert row["choice_unconditional"] is None, "both are one prompt"
+            continue
         gains = [own - alone for own, alone in zip(row["logprobs"], row["unconditional"], strict=True)]
         assert row["choice_unconditional"] == gains.index(max(gains))
         assert row["choice_sum"] == row["logprobs"].index(max(row["logprobs"]))
@@ -137,7 +140,7 @@ STATED = [
     }
     for question, day, other in zip(QUESTIONS, ("Monday", "May") * 3, ("Sunday", "Friday") * 3, strict=True)
 ]  # fmt: skip
-STATING = ScoreStage(scoring=ScoringSettings(modes=("statement",), tokens_per_pass=512), context=STAGE.context)
+STATING = ScoreStage(scoring=ScoringSettings(modes=("statement",)), context=STAGE.context)
 
 
 def test_a_true_statement_is_compared_with_a_false_one(bank, adapted, tokenizer):

@@ -1,13 +1,14 @@
 """Answers in writing: what is asked, by whom it is answered, and that nothing is answered for another."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sys2ft.evaluation.writing import open_writer, write_split
 from sys2ft.grid import JOINT
-from sys2ft.learned import BASE, Learned
+from sys2ft.learned import THE_BASE, Learned
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.settings.choices import ScoringSettings, WritingSettings
 from sys2ft.settings.stages import WriteStage
@@ -81,7 +82,7 @@ def test_every_condition_and_control_is_answered_by_who_learned_the_item(tmp_pat
 
 
 def test_the_base_answers_alone(tmp_path):
-    rows = write(tmp_path, ToyWriter(), [[BASE]], None)
+    rows = write(tmp_path, ToyWriter(), [[THE_BASE]], None)
     assert {row["adapter"] for row in rows} == {None}
     assert {row["control"] for row in rows} == {"none", "blank_question"}
     assert {row["samples_seen"] for row in rows} == {0}
@@ -188,6 +189,18 @@ def test_a_changed_key_is_read_anew_without_asking(tmp_path):
     other = [row | {"options": ["Tuesday", "May", "Sunday"], "accepted_answers": []} for row in QUESTIONS]
     assert {row["unread"] for row in write(tmp_path, writer, END, OWN, questions=other)} == {"none"}
     assert not writer.asked
+
+
+def test_a_text_that_the_limit_cut_may_go_on_and_is_not_read(tmp_path):
+    class Cut(ToyWriter):
+        def __call__(self, one, requests):
+            for group in super().__call__(one, requests):
+                yield [replace(sample, finish="length") for sample in group]
+
+    rows = write(tmp_path, Cut(lambda _: "On Monday"), END, OWN)
+    assert {(row["unread"], row["finish"], row["correct"]) for row in rows} == {("unclear", "length", None)}
+    rows = write(tmp_path / "longer", Cut(lambda _: "On Monday, as I sai"), END, OWN)
+    assert {(row["choice"], row["finish"]) for row in rows} == {(0, "length")}
 
 
 def test_nothing_is_loaded_before_it_is_asked(tmp_path):

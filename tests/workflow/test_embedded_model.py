@@ -7,12 +7,12 @@ import pytest
 import torch
 import yaml
 
-from sys2ft.chat import render_prompt, user
-from sys2ft.evaluation.questions import LETTERS, ask_all, option_orders, prompt_messages
+from sys2ft.chat import encode_text, render_prompt, user
+from sys2ft.evaluation.questions import ask_all, prompt_messages
 from sys2ft.evaluation.respondents import Respondent
 from sys2ft.evaluation.scoring import score_split
 from sys2ft.models import load_model, load_tokenizer
-from sys2ft.news.items import open_split, question_rows
+from sys2ft.news.items import item_rows, open_split, question_rows
 from sys2ft.settings.choices import ScoringSettings
 from sys2ft.settings.stages import ScoreStage, ValidateNewsStage
 from tests.workflow.project import failures, make_project, snakemake
@@ -105,33 +105,30 @@ def test_the_data_set_gives_nothing_away_to_the_embedded_model(tmp_path):
 
 @pytest.mark.real_model
 def test_fifty_questions_on_the_news_are_scored_and_answered_as_lm_eval_does(results):
-    """The same prompts, in float32: log-likelihoods to 1e-3, the choice on all."""
-    from lm_eval.api.instance import Instance
+    """The same tokens, in float32: log-likelihoods to 1e-3, the choice on all."""
     from lm_eval.models.huggingface import HFLM
 
     (path,) = results.glob("prepare_model/*/model.json")
     tokenizer, news = load_tokenizer(path), open_split("events", "data/new_news/events.yaml", WHOLE)
-    rows = [row for row in question_rows(news) if row["item"] in {item.id for item in news.items[:10]}]
-    items = [{"item": item.id, "title": item.title, "text": item.text} for item in news.items[:10]]
-    scoring = ScoringSettings(conditions=("closed_book",), controls=(), modes=("cloze", "letter"))
+    items = item_rows(news)[:10]
+    rows = [row for row in question_rows(news) if row["item"] in {item["item"] for item in items}]
+    scoring = ScoringSettings(conditions=("closed_book",), controls=(), modes=("cloze",))
     stage = ScoreStage(scoring=scoring, context="{news}\n\n")
     answers = score_split(Respondent(load_model(path, "float32")), tokenizer, items, rows, stage)
-    assert len(answers) == 100
-    pairs, askings = [], list(ask_all(items, rows, scoring, None))
-    for asking in askings:
-        for order in option_orders(4) if asking.mode == "letter" else [None]:
-            (message,) = prompt_messages(asking, scoring, stage.context, order)
-            chat = tokenizer.apply_chat_template([message.as_dict()], tokenize=False, add_generation_prompt=True)
-            endings = asking.question["options"] if order is None else LETTERS[:4]
-            pairs += [(chat, ending) for ending in endings]
-    requests = [Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(pairs)]
+    assert len(answers) == 50
+    requests = [
+        (
+            ("", ""),
+            render_prompt(tokenizer, prompt_messages(asking, scoring, stage.context)),
+            encode_text(tokenizer, text),
+        )
+        for asking in ask_all(items, rows, scoring, None)
+        for text in asking.question["options"]
+    ]
     harness = HFLM(load_model(path, "float32"), tokenizer=tokenizer, batch_size=16)
-    found = iter([total for total, _ in harness.loglikelihood(requests, disable_tqdm=True)])
-    for asking, row in zip(askings, answers, strict=True):
-        theirs = [0.0] * 4
-        for order in option_orders(4) if asking.mode == "letter" else [[0, 1, 2, 3]]:
-            for option in order:
-                theirs[option] += next(found) / (4 if asking.mode == "letter" else 1)
+    found = [total for total, _ in harness._loglikelihood_tokens(requests, disable_tqdm=True)]
+    for number, row in enumerate(answers):
+        theirs = found[4 * number : 4 * number + 4]
         assert row["logprobs"] == pytest.approx(theirs, abs=1e-3)
         means = [total / tokens for total, tokens in zip(theirs, row["option_tokens"], strict=True)]
         assert row["choice"] == means.index(max(means))

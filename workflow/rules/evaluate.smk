@@ -45,6 +45,7 @@ rule score_base:
             --model {input.model:q} \
             --items {input.news_items:q} \
             --questions {input.questions:q} \
+            --tokens-per-pass {STUDY.scoring.tokens_per_pass} \
             --output {output:q} \
             >{log:q} 2>&1
         """
@@ -87,6 +88,7 @@ rule score_answers:
             --train-log {input.train_log:q} \
             --items {input.news_items:q} \
             --questions {input.questions:q} \
+            --tokens-per-pass {STUDY.scoring.tokens_per_pass} \
             --output {output:q} \
             >{log:q} 2>&1
         """
@@ -124,6 +126,7 @@ rule write_base:
         python workflow/scripts/write_base.py \
             --settings {params.settings:q} \
             --axes {params.axes:q} \
+            --batch-size {STUDY.writing.batch_size} \
             --gpus {resources.gpu} \
             --model {input.model:q} \
             --items {input.news_items:q} \
@@ -170,6 +173,7 @@ rule write_answers:
             --settings {params.settings:q} \
             --method {params.method:q} \
             --cell {params.cell:q} \
+            --batch-size {STUDY.writing.batch_size} \
             --gpus {resources.gpu} \
             --model {input.model:q} \
             --adapters {input.adapters:q} \
@@ -241,6 +245,9 @@ rule score_retention:
         settings=told(STUDY.score_retention_stage),
         method=told(STUDY.fine_tune_stage, "method"),
         cell=cell_name,
+        unfinished=lambda wildcards: artefact_path(
+            RESULTS, "retention_unfinished", **wildcards
+        ),
         version=VERSIONS["score_retention"],
     shell:
         """
@@ -254,6 +261,7 @@ rule score_retention:
             --include {STUDY.retention.include:q} \
             --tokens-per-pass {STUDY.scoring.tokens_per_pass} \
             --batch-size {STUDY.retention.batch_size} \
+            --unfinished {params.unfinished:q} \
             --output {output:q} \
             >{log:q} 2>&1
         """

@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--train-log", required=True, type=Path)
     parser.add_argument("--items", required=True, type=Path)
     parser.add_argument("--questions", required=True, type=Path)
+    parser.add_argument("--tokens-per-pass", type=int, default=2048, help="bounds memory")
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
 
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_tokenizer(args.model)
     answers = []
     for respondent in open_respondents(args.model, learned, readers, trained.method):
-        answers += score_split(respondent, tokenizer, items, questions, stage)
+        answers += score_split(respondent, tokenizer, items, questions, stage, args.tokens_per_pass)
         del respondent  # or two models would be held while the next is loaded
     write_table(build_table("answers", answers, cell.keys()), args.output, stage.model_dump(mode="json"))
 

@@ -15,6 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, type=Path, help="the model's model.json")
     parser.add_argument("--items", required=True, type=Path)
     parser.add_argument("--questions", required=True, type=Path)
+    parser.add_argument("--tokens-per-pass", type=int, default=2048, help="bounds memory")
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
 
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     keys = {**json.loads(args.axes), "method": NONE, "protocol": NONE, "teacher": NONE, "seed": None}
     items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
     base, tokenizer = Respondent(load_model(args.model)), load_tokenizer(args.model)
-    answers = score_split(base, tokenizer, items, questions, stage)
+    answers = score_split(base, tokenizer, items, questions, stage, args.tokens_per_pass)
     write_table(build_table("answers", answers, keys), args.output, stage.model_dump(mode="json"))
 
 

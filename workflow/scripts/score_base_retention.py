@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
 
-    from sys2ft.evaluation.harness import Reading, open_tasks, score_retention
+    from sys2ft.evaluation.harness import Capacity, open_tasks, score_retention
     from sys2ft.evaluation.respondents import Respondent
     from sys2ft.grid import NONE
     from sys2ft.models import load_model, load_tokenizer
@@ -28,9 +28,9 @@ def main(argv: list[str] | None = None) -> None:
 
     stage = ScoreRetentionStage.model_validate_json(args.settings)
     keys = {**dict.fromkeys(("method", "protocol", "teacher", "split"), NONE), "model": args.name, "seed": None}
-    tasks, reading = open_tasks(stage.tasks, args.include), Reading(args.tokens_per_pass, args.batch_size)
+    tasks, capacity = open_tasks(stage.tasks, args.include), Capacity(args.tokens_per_pass, args.batch_size)
     base, tokenizer = Respondent(load_model(args.model)), load_tokenizer(args.model)
-    rows = list(score_retention(base, tokenizer, stage, tasks, reading))
+    rows = list(score_retention(base, tokenizer, stage, tasks, capacity))
     write_table(build_table("retention", rows, keys), args.output, stage.model_dump(mode="json"))
 
 

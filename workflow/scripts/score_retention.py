@@ -4,6 +4,7 @@ In: the learner, its adapters (or trained models) and training log, the tasks (s
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 
@@ -19,14 +20,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--include", required=True, help="folder with task files of one's own")
     parser.add_argument("--tokens-per-pass", type=int, default=2048, help="of what is scored")
     parser.add_argument("--batch-size", type=int, default=16, help="answers that are written together")
+    parser.add_argument("--unfinished", required=True, type=Path, help="folder that is kept until all is measured")
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
 
-    from sys2ft.evaluation.harness import Reading, open_tasks, score_retention
+    from sys2ft.evaluation.harness import Capacity, keep_unfinished, open_tasks, score_retention
     from sys2ft.evaluation.respondents import open_respondents
+    from sys2ft.evaluation.tasks import task_files
     from sys2ft.grid import Cell
     from sys2ft.learned import find_learned
-    from sys2ft.models import load_tokenizer
+    from sys2ft.models import file_sha256, load_manifest, load_tokenizer
+    from sys2ft.settings.choices import RetentionSettings
     from sys2ft.settings.stages import FineTuneStage, ScoreRetentionStage
     from sys2ft.tables import build_table, read_rows, write_table
 
@@ -34,13 +38,21 @@ def main(argv: list[str] | None = None) -> None:
     trained, cell = FineTuneStage.model_validate_json(args.method), Cell.from_path(args.cell)
     learned = find_learned(args.model, args.adapters, read_rows("train_log", args.train_log))
     readers = {one.name: one.name for one in learned[-1]}
-    tasks, reading = open_tasks(stage.tasks, args.include), Reading(args.tokens_per_pass, args.batch_size)
+    tasks, capacity = open_tasks(stage.tasks, args.include), Capacity(args.tokens_per_pass, args.batch_size)
     tokenizer = load_tokenizer(args.model)
+    files = task_files(RetentionSettings(tasks=stage.tasks, include=args.include))
+    identity = {
+        "stage": stage.model_dump(mode="json"),
+        "base": load_manifest(args.model),
+        "files": {path: file_sha256(Path(path)) for path in files},
+    }
+    unfinished = keep_unfinished(args.unfinished, identity)
     rows: list[dict] = []
     for respondent in open_respondents(args.model, learned, readers, trained.method):
-        rows += score_retention(respondent, tokenizer, stage, tasks, reading)
+        rows += score_retention(respondent, tokenizer, stage, tasks, capacity, unfinished)
         del respondent  # or two models would be held while the next is loaded
     write_table(build_table("retention", rows, cell.keys()), args.output, stage.model_dump(mode="json"))
+    shutil.rmtree(args.unfinished)
 
 
 if __name__ == "__main__":

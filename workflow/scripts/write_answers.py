@@ -15,6 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help="JSON of WriteStage")
     parser.add_argument("--method", required=True, help="JSON of FineTuneStage: what was trained")
     parser.add_argument("--cell", required=True, help="model=.../method=.../...")
+    parser.add_argument("--batch-size", type=int, default=16, help="answers that are written together")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs of the job, for tensor parallelism")
     parser.add_argument("--model", required=True, type=Path, help="the learner's model.json")
     parser.add_argument("--adapters", required=True, type=Path)
@@ -40,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     log = read_rows("train_log", args.train_log)
     learned = find_learned(args.model, args.adapters, log, readers.values(), trained.milestones)
     identity = {"revision": describe_teacher(greedy(stage.writing), args.model)[0]}
-    writer = open_writer(args.model, trained.method, stage.writing, args.gpus)
+    writing = stage.writing.model_copy(update={"batch_size": args.batch_size})
+    writer = open_writer(args.model, trained.method, writing, args.gpus)
     answers = write_split(items, questions, stage, writer, learned, readers, args.requests, identity)
     write_table(build_table("answers", answers, cell.keys()), args.output, stage.model_dump(mode="json"))
 

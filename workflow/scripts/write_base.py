@@ -13,6 +13,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", required=True, help="JSON of WriteStage")
     parser.add_argument("--axes", required=True, help="JSON: model, split")
+    parser.add_argument("--batch-size", type=int, default=16, help="answers that are written together")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs of the job, for tensor parallelism")
     parser.add_argument("--model", required=True, type=Path, help="the model's model.json")
     parser.add_argument("--items", required=True, type=Path)
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from sys2ft.evaluation.writing import greedy, open_writer, write_split
     from sys2ft.grid import NONE
-    from sys2ft.learned import BASE
+    from sys2ft.learned import THE_BASE
     from sys2ft.models import describe_teacher
     from sys2ft.settings.stages import WriteStage
     from sys2ft.tables import build_table, read_rows, write_table
@@ -34,8 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     keys = {**json.loads(args.axes), "method": NONE, "protocol": NONE, "teacher": NONE, "seed": None}
     items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
     identity = {"revision": describe_teacher(greedy(stage.writing), args.model)[0]}
-    writer = open_writer(args.model, None, stage.writing, args.gpus)
-    answers = write_split(items, questions, stage, writer, [[BASE]], None, args.requests, identity)
+    writing = stage.writing.model_copy(update={"batch_size": args.batch_size})
+    writer = open_writer(args.model, None, writing, args.gpus)
+    answers = write_split(items, questions, stage, writer, [[THE_BASE]], None, args.requests, identity)
     write_table(build_table("answers", answers, keys), args.output, stage.model_dump(mode="json"))
 
 

@@ -187,8 +187,11 @@ def _retention_rows(general: Sequence[Row], stage: EstimateEffectsStage) -> Iter
         keys = {**dict(zip(GROUP, group, strict=True)), "versus": None, "unread_share": 0.0}
         row = _row(comparison, RETENTION.name, change, None, None, keys) | {"questions": len(questions)}
         if (own := comparison.interval(*change)) is not None:
-            better = (own.estimate > 0) == rows[0]["higher_is_better"]
-            verdict = "no change found" if own.covers(0) else f"{'better' if better else 'worse'} than the base"
+            higher = rows[0]["higher_is_better"]
+            changed = "better than the base" if (own.estimate > 0) == higher else "worse than the base"
+            if higher is None:  # the task does not say which way is up
+                changed = "higher than the base" if own.estimate > 0 else "lower than the base"
+            verdict = "no change found" if own.covers(0) else changed
             row |= {"p": own.p, "detectable": own.detectable, "verdict": verdict}
         yield row
 

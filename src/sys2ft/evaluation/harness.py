@@ -4,8 +4,12 @@ Tasks, prompts, metrics and everything that generates are the harness's own. Onl
 the packed scorer, which reads a prompt once for all its continuations; a test compares them with the harness's.
 """
 
+import hashlib
+import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lm_eval.evaluator import simple_evaluate
@@ -17,12 +21,13 @@ from sys2ft.evaluation.scoring import read_sequences
 from sys2ft.grid import NONE
 from sys2ft.packing import BASE, TokenSequence
 from sys2ft.settings.stages import ScoreRetentionStage
+from sys2ft.tables import atomic_path
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
 
 
 @dataclass(frozen=True)
-class Reading:
+class Capacity:
     """How much is read at once; nothing depends on it beyond rounding.
 
     Attributes:
@@ -34,25 +39,36 @@ class Reading:
     batch_size: int = 16
 
 
+def _shown(texts: tuple[str, str] | None, number: int) -> str:
+    """The end of a request's prompt, or its answer; a window of a text has neither."""
+    return "a window of a text" if texts is None else repr(texts[number][-200:])
+
+
 class RespondentLM(HFLM):
     """One reader of a respondent, as the harness knows models.
 
     Args:
         reader: whose adapter is on; any name where there is no bank.
-        reading: how much is read at once.
+        capacity: how much is read at once.
     """
 
-    def __init__(self, respondent: Respondent, reader: str, tokenizer: Any, reading: Reading):
-        super().__init__(pretrained=respondent.model, tokenizer=tokenizer, batch_size=reading.batch_size)
-        self.respondent, self.tokens_per_pass = respondent, reading.tokens_per_pass
+    def __init__(self, respondent: Respondent, reader: str, tokenizer: Any, capacity: Capacity):
+        super().__init__(pretrained=respondent.model, tokenizer=tokenizer, batch_size=capacity.batch_size)
+        self.respondent, self.tokens_per_pass = respondent, capacity.tokens_per_pass
+        self.name = respondent.model.name_or_path
         self.adapter = BASE if respondent.bank is None else respondent.bank.names.index(reader)
 
     def _loglikelihood_tokens(self, requests: Sequence[Request], **_others: Any) -> list[tuple[float, bool]]:
         sequences = []
-        for _, context, continuation in requests:
-            tokens = (*context, *continuation)[-(self.max_length + 1) :]  # the harness too cuts at the left
-            if len(continuation) >= len(tokens):
-                raise ValueError(f"a continuation of {len(continuation)} tokens is longer than the model's context")
+        for texts, context, continuation in requests:
+            tokens = (*context, *continuation)
+            if not continuation:
+                raise ValueError(f"the answer {_shown(texts, 1)} to {_shown(texts, 0)} has no token in {self.name}")
+            if len(tokens) > self.max_length + 1:
+                raise ValueError(
+                    f"{_shown(texts, 0)} and its answer have {len(tokens)} tokens, more than the {self.max_length} of "
+                    f"the context of {self.name}: take a task with shorter documents or fewer examples"
+                )
             scored = tuple(range(len(tokens) - len(continuation), len(tokens)))
             sequences.append(TokenSequence(tokens, scored, self.adapter))
         found = read_sequences(self.respondent, sequences, self.tokens_per_pass)
@@ -89,22 +105,33 @@ def open_tasks(names: Sequence[str], include: str) -> TaskManager:
 
 
 def score_retention(
-    respondent: Respondent, tokenizer: Any, stage: ScoreRetentionStage, tasks: TaskManager, reading: Reading
+    respondent: Respondent,
+    tokenizer: Any,
+    stage: ScoreRetentionStage,
+    tasks: TaskManager,
+    capacity: Capacity,
+    unfinished: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Put the tasks of the settings to everyone who is here.
 
     Args:
         tokenizer: of the base.
         tasks: as `open_tasks` gives them.
-        reading: how much is read at once.
+        capacity: how much is read at once.
+        unfinished: where what is done is kept, reader by reader, and found by a job that goes on (`keep_unfinished`).
 
     Yields:
         Rows of the table `retention`, without the cell's keys.
     """
     for reader in respondent.names or [NONE]:
+        digest = respondent.digests.get(reader)
+        kept = None if unfinished is None else unfinished / f"{reader}-{digest}.json"
+        if kept is not None and kept.exists():
+            yield from json.loads(kept.read_text(encoding="utf-8"))
+            continue
         print(f"{reader}: {', '.join(stage.tasks)}", flush=True)
         results = simple_evaluate(
-            RespondentLM(respondent, reader, tokenizer, reading),
+            RespondentLM(respondent, reader, tokenizer, capacity),
             tasks=list(stage.tasks),
             limit=stage.limit,
             apply_chat_template=stage.chat_template,
@@ -112,10 +139,30 @@ def score_retention(
             bootstrap_iters=0,
         )
         assert results is not None  # as it would be in a process that is not the first of several
-        for task, samples in results["samples"].items():
-            higher = results["higher_is_better"][task]
-            for sample in samples:
-                yield from _rows(task, sample, higher, respondent.digests.get(reader), reader)
+        higher = results["higher_is_better"]
+        rows = [
+            row
+            for task, samples in results["samples"].items()
+            for sample in samples
+            for row in _rows(task, sample, higher[task], digest, reader)
+        ]
+        if kept is not None:
+            with atomic_path(kept) as temporary:
+                temporary.write_text(json.dumps(rows), encoding="utf-8")
+        yield from rows
+
+
+def keep_unfinished(folder: Path, identity: Mapping[str, Any]) -> Path:
+    """Where a job keeps what it measured of each reader, until it is done; made empty where it is another job's.
+
+    Args:
+        identity: of all that is measured depends on, beside the reader's weights.
+    """
+    place = folder / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    if folder.exists() and not place.exists():
+        shutil.rmtree(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def _rows(
@@ -129,15 +176,29 @@ def _rows(
             "document": sample["doc_id"],
             "metric": metric,
             "filter": sample["filter"],
-            "value": _value(sample[metric]),
+            "value": _value(task, metric, sample[metric]),
             "higher_is_better": higher.get(metric),
             "adapter": digest,
         }
 
 
-def _value(found: Any) -> float:
-    """A document's value; a perplexity comes as a log-likelihood and the number of words or bytes it is of."""
-    if isinstance(found, tuple):
+def _value(task: str, metric: str, found: Any) -> float:
+    """A document's value.
+
+    A perplexity comes as a log-likelihood, or as one and the number of words or bytes it is of; the instructions that a
+    document of IFEval has come as a list.
+
+    Raises:
+        ValueError: the metric is one of all documents together.
+    """
+    if metric in ("word_perplexity", "byte_perplexity", "bits_per_byte"):
         total, count = found
         return -total / count
-    return float(found)
+    if isinstance(found, list) and found:
+        return sum(map(float, found)) / len(found)
+    if isinstance(found, (list, tuple, dict, str)):
+        raise ValueError(
+            f"retention.tasks: the metric '{metric}' of '{task}' has no value for a document alone. To mend: copy the "
+            "task into the folder of retention.include and leave the metric out of its metric_list"
+        )
+    return -float(found) if metric == "perplexity" else float(found)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sys2ft.forward import own_attention, token_logits
 from sys2ft.learned import Learned
-from sys2ft.models import load_model, load_trained
+from sys2ft.models import load_generation_config, load_model, load_trained
 from sys2ft.packing import Pass
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.training.lora_bank import LoraBank
@@ -87,7 +87,9 @@ def open_respondents(
             yield _respondent(bank.model, bank, readers, point)
         return
     for one in itertools.chain(*points):
-        yield _respondent(load_trained(Path(str(one.folder))), None, readers, [one])
+        model = load_trained(Path(str(one.folder)))
+        model.generation_config = load_generation_config(manifest)
+        yield _respondent(model, None, readers, [one])
 
 
 def _respondent(

@@ -59,6 +59,7 @@ def score_split(
     items: Sequence[Mapping[str, Any]],
     questions: Sequence[Mapping[str, Any]],
     stage: ScoreStage,
+    tokens_per_pass: int = 2048,
 ) -> list[dict[str, Any]]:
     """Put every question of a split to who answers it, in every way the settings name.
 
@@ -66,6 +67,7 @@ def score_split(
         respondent: what is asked of others is left out.
         items: rows of the table `items`.
         questions: rows of the table `questions`.
+        tokens_per_pass: bounds memory; nothing depends on it beyond rounding.
 
     Returns:
         Rows of the table `answers`, without the cell's keys.
@@ -82,7 +84,7 @@ def score_split(
         adapter = BASE if bank is None else bank.names.index(asking.reader)
         branches.append(_branches(asking, stage, tokenizer, adapter, tree))
     _check_lengths(respondent.model, askings, branches, tree.sequences)
-    sums = [total for total, _ in read_sequences(respondent, tree.sequences, stage.scoring.tokens_per_pass)]
+    sums = [total for total, _ in read_sequences(respondent, tree.sequences, tokens_per_pass)]
     return [
         _answer(asking, found, tree.sequences, sums)
         | {
@@ -178,7 +180,9 @@ def _answer(
         winners[branch.order] = max(winners[branch.order], (score, -branch.place, branch.option))
     scores = [logprob / length for logprob, length in zip(logprobs, tokens, strict=True)]
     order_correct = [winner == gold for _, _, winner in winners]
-    gains = [own - alone for own, alone in zip(logprobs, unconditional, strict=False)]
+    # Blanked and closed book the two are the same prompt, and nothing is compared.
+    same = (asking.condition, asking.control) == ("closed_book", "blank_question")
+    gains = [] if same else [own - alone for own, alone in zip(logprobs, unconditional, strict=False)]
     return {
         "item": asking.item,
         "question_id": question["question_id"],
@@ -193,6 +197,7 @@ def _answer(
         "correct": sum(order_correct) / orders,
         "completion": None,
         "unread": None,
+        "finish": None,
         "scores": scores,
         "logprobs": logprobs,
         "unconditional": unconditional or None,

@@ -147,7 +147,8 @@ def write_split(
     Raises:
         ValueError: a question with its answer is longer than the model's context; names both.
     """
-    askings = list(ask_all(items, questions, stage.scoring, readers))
+    modes = stage.scoring.modes.index
+    askings = sorted(ask_all(items, questions, stage.scoring, readers), key=lambda asking: modes(asking.mode))
     how = greedy(stage.writing).model_dump(include={"engine", "temperature", "top_p", "top_k"})
     rows = []
     for learned in (one for point in points for one in point):
@@ -160,8 +161,7 @@ def write_split(
         samples = complete(engine, _each_once(requests))
         written = {_asked(sample.request): sample for sample in samples}
         rows += [
-            _answer(asking, written[_asked(request)].text, learned)
-            for asking, request in zip(asked, requests, strict=True)
+            _answer(asking, written[_asked(request)], learned) for asking, request in zip(asked, requests, strict=True)
         ]
         print(engine.summary(), flush=True)
     return rows
@@ -192,10 +192,11 @@ def _each_once(requests: Sequence[Request]) -> list[Request]:
     return list({_asked(request): request for request in reversed(requests)}.values())[::-1]
 
 
-def _answer(asking: Asking, completion: str, learned: Learned) -> dict[str, Any]:
+def _answer(asking: Asking, sample: Sample, learned: Learned) -> dict[str, Any]:
     """One row of `answers`."""
     question = asking.question
-    choice, unread = read_answer(completion, question, asking.mode == "generate_reasoned")
+    reasoned, cut = asking.mode == "generate_reasoned", sample.finish == "length"
+    choice, unread = read_answer(sample.text, question, reasoned, cut)
     scored = ("choice_sum", "choice_unconditional", "scores", "logprobs", "unconditional")
     return {
         "item": asking.item,
@@ -207,8 +208,9 @@ def _answer(asking: Asking, completion: str, learned: Learned) -> dict[str, Any]
         "gold": question["gold"],
         "choice": choice,
         "correct": None if choice is None else float(choice == question["gold"]),
-        "completion": completion,
+        "completion": sample.text,
         "unread": unread,
+        "finish": sample.finish,
         **dict.fromkeys((*scored, "option_tokens", "order_correct")),
         "adapter": learned.digest,
         "samples_seen": learned.samples,

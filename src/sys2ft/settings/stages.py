@@ -119,6 +119,7 @@ class WriteStage(Frozen):
     scoring: ScoringSettings
     """Conditions, controls, modes and the neutral question; nothing else of it is read."""
     writing: WritingSettings
+    """What the modes need; how many answers are written together is told apart."""
     context: str
 
 

@@ -205,14 +205,20 @@ class Study(Frozen):
     def score_stage(self, split: str) -> ScoreStage:
         """Settings of `score_base` and `score_answers`, where options of a split are scored (`answers`)."""
         modes = tuple(mode for mode in self.modes(split) if mode not in WRITTEN)
-        return ScoreStage(scoring=self.scoring.model_copy(update={"modes": modes}), context=self.prompts.context)
+        told = {"modes": modes, "tokens_per_pass": ScoringSettings().tokens_per_pass}  # nothing depends on the latter
+        told |= {f"{mode}_instruction": "" for mode in ("letter", "statement") if mode not in modes}
+        return ScoreStage(scoring=self.scoring.model_copy(update=told), context=self.prompts.context)
 
     def write_stage(self, split: str) -> WriteStage:
         """Settings of `write_base` and `write_answers`, where answers are written (`answers`)."""
         modes = tuple(mode for mode in self.modes(split) if mode in WRITTEN)
         asked = {name: getattr(self.scoring, name) for name in ("conditions", "controls", "neutral_question")}
         scoring = ScoringSettings().model_copy(update={**asked, "modes": modes})
-        return WriteStage(scoring=scoring, writing=self.writing, context=self.prompts.context)
+        names = {"engine"}
+        names |= {"instruction", "max_new_tokens"} if "generate" in modes else set()
+        names |= {"reasoning_instruction", "reasoning_max_new_tokens"} if "generate_reasoned" in modes else set()
+        writing = WritingSettings(**self.writing.model_dump(include=names))
+        return WriteStage(scoring=scoring, writing=writing, context=self.prompts.context)
 
     def score_retention_stage(self) -> ScoreRetentionStage:
         """Settings of `score_base_retention` and `score_retention`."""
