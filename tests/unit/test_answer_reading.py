@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sys2ft.evaluation.reading import check_readable, read_answer, words_of
+from sys2ft.evaluation.reading import check_readable, read_answer, spelled_words
 from sys2ft.news.items import open_split, question_rows
 from sys2ft.settings.stages import ValidateNewsStage
 
@@ -186,7 +186,7 @@ def test_any_text_is_read_or_has_a_reason(text, reasoned):
 @given(words=st.lists(st.sampled_from(["red", "dark", "sea", "blue", "the", "a", "5"]), max_size=6))
 def test_what_is_read_does_not_depend_on_capitals_and_punctuation(words):
     plain, shown = " ".join(words), ", ".join(word.upper() for word in words) + "?"
-    assert words_of(plain) == words_of(shown)
+    assert spelled_words(plain) == spelled_words(shown)
     assert read_answer(plain, COLOURS, reasoned=False) == read_answer(shown, COLOURS, reasoned=False)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from sys2ft.news.audit import audit
-from sys2ft.news.items import check_unique, item_rows, load_general, load_news, question_rows, read_yaml
+from sys2ft.news.audit import HEURISTICS, audit, try_heuristic
+from sys2ft.news.items import asked, check_unique, item_rows, load_general, load_news, question_rows, read_yaml
 from sys2ft.study.engines.recorded import load_recorded, recorded_texts
 from sys2ft.study.reading import parse_questions, parse_text
 
@@ -147,6 +147,13 @@ def test_reference_study_data_can_be_read_as_a_teacher_would_have_written_them()
 
 
 # ---------------------------------------------------------------------------------------------------- general knowledge
+@pytest.mark.parametrize("name", [name for name in HEURISTICS if "text" not in name])
+def test_general_questions_are_not_answered_by_a_preference(name):
+    rows = [{**asked(entry), "item": entry.id} for entry in GENERAL]
+    found = try_heuristic(name, rows, {row["item"]: "" for row in rows})
+    assert found.passed, found.explain()
+
+
 def test_general_knowledge_has_100_different_questions():
     assert len({entry.question for entry in GENERAL}) == len(GENERAL) == 100
 

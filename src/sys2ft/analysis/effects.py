@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from sys2ft.analysis.bootstrap import Arm, Interval, Resampler, correct_holm
+from sys2ft.grid import NONE
 from sys2ft.settings.choices import StatisticsSettings
 from sys2ft.settings.stages import EstimateEffectsStage
 
-NONE = "none"
 ALL = "all"
 GROUP = ("model", "method", "protocol", "teacher")
 TOO_FEW = "too few items for an interval"

@@ -23,7 +23,7 @@ from sys2ft.packing import BASE, TokenSequence
 from sys2ft.settings.stages import ScoreRetentionStage
 from sys2ft.tables import atomic_path
 
-Request = tuple[tuple[str, str] | None, list[int], list[int]]
+Continuation = tuple[tuple[str, str] | None, list[int], list[int]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class RespondentLM(HFLM):
         self.name = respondent.model.name_or_path
         self.adapter = BASE if respondent.bank is None else respondent.bank.names.index(reader)
 
-    def _loglikelihood_tokens(self, requests: Sequence[Request], **_others: Any) -> list[tuple[float, bool]]:
+    def _loglikelihood_tokens(self, requests: Sequence[Continuation], **_others: Any) -> list[tuple[float, bool]]:
         sequences = []
         for texts, context, continuation in requests:
             tokens = (*context, *continuation)

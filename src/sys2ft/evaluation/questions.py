@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sys2ft.chat import Message, user, with_news
-from sys2ft.grid import JOINT
+from sys2ft.grid import JOINT, NONE
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.settings.choices import ScoringSettings
 
 LETTERS = "ABCDEFGH"
-NONE = "none"
 Row = Mapping[str, Any]
 
 
@@ -36,6 +35,11 @@ class Asking:
     """The item in the prompt."""
     reader: str
     """Who answers: the name of an adapter or a trained model; 'none' for the base."""
+
+    def columns(self) -> dict[str, Any]:
+        """What of it stands in the table `answers`."""
+        told = {name: getattr(self, name) for name in ("item", "condition", "control", "mode")}
+        return told | {name: self.question[name] for name in ("question_id", "kind", "gold")}
 
 
 def choose_readers(items: Sequence[str], method: MethodSettings) -> dict[str, str]:

@@ -99,20 +99,20 @@ def tokens_of(text: str) -> list[_Token]:
     return [_Token(found[0].strip(), found.start(), found.end()) for found in TOKEN.finditer(text)]
 
 
-def words_of(text: str) -> Words:
+def spelled_words(text: str) -> Words:
     """The words, numbers and signs of any text, as they are compared."""
     return tuple(token.text for token in tokens_of(spell(text)))
 
 
 def wordings(question: Row) -> list[_Wording]:
     """Every way to name an option."""
-    asked = words_of(question["question"])
+    asked = spelled_words(question["question"])
     told = [(option, text, False) for option, text in enumerate(question["options"])]
     variants = [question["short_answer"], *(question["accepted_answers"] or [])]
     told += [(question["gold"], text, True) for text in variants if text]
     found: dict[tuple[int, Words], _Wording] = {}
     for option, text, variant in told:
-        words = words_of(text)
+        words = spelled_words(text)
         if len(words) > 1 and words[0] in ARTICLES and len(words[1]) > 1:  # before a letter it may be one of a row
             words = words[1:]
         weak = variant or bool(_places(words, asked)) or (len(words) == 1 and words[0] in EVERYDAY)
@@ -152,11 +152,11 @@ def read_answer(completion: str, question: Row, reasoned: bool, cut: bool = Fals
         if not lines:
             return None, "no_answer_line"
         text, after = lines[-1].group(1), completion[lines[-1].end() :]
-        if not words_of(text):
+        if not spelled_words(text):
             text, _, after = after.strip().partition("\n")
         cut = cut and not after
     text = spell(text)
-    tokens = _without(tokens_of(text), words_of(question["question"]))
+    tokens = _without(tokens_of(text), spelled_words(question["question"]))
     found = _named(tokens, wordings(question))
     if not any(counts for *_, counts in found):
         return None, "none"

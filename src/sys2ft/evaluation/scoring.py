@@ -184,13 +184,7 @@ def _answer(
     same = (asking.condition, asking.control) == ("closed_book", "blank_question")
     gains = [] if same else [own - alone for own, alone in zip(logprobs, unconditional, strict=False)]
     return {
-        "item": asking.item,
-        "question_id": question["question_id"],
-        "kind": question["kind"],
-        "condition": asking.condition,
-        "control": asking.control,
-        "mode": asking.mode,
-        "gold": gold,
+        **asking.columns(),
         "choice": max(range(options), key=scores.__getitem__),
         "choice_sum": max(range(options), key=logprobs.__getitem__),
         "choice_unconditional": max(range(options), key=gains.__getitem__) if gains else None,

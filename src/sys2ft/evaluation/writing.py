@@ -199,13 +199,7 @@ def _answer(asking: Asking, sample: Sample, learned: Learned) -> dict[str, Any]:
     choice, unread = read_answer(sample.text, question, reasoned, cut)
     scored = ("choice_sum", "choice_unconditional", "scores", "logprobs", "unconditional")
     return {
-        "item": asking.item,
-        "question_id": question["question_id"],
-        "kind": question["kind"],
-        "condition": asking.condition,
-        "control": asking.control,
-        "mode": asking.mode,
-        "gold": question["gold"],
+        **asking.columns(),
         "choice": choice,
         "correct": None if choice is None else float(choice == question["gold"]),
         "completion": sample.text,
