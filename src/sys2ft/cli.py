@@ -66,12 +66,12 @@ def _show(args: argparse.Namespace) -> None:
 
 def _table(args: argparse.Namespace) -> None:
     from sys2ft.paths import artefact_path
-    from sys2ft.tables import read_rows
+    from sys2ft.tables import SCHEMAS, read_rows
 
     path = Path(artefact_path(args.results, f"{args.name}_table"))
     if not path.exists():
         raise InputError(path, "", "no such table", "run the study first (`make run`)")
-    rows = read_rows(args.name, path)
+    rows = read_rows(SCHEMAS[args.name], path)
     if args.name == "effects":
         splits = list(dict.fromkeys(row["split"] for row in rows))
         split = args.split or splits[0]

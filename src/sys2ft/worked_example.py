@@ -18,7 +18,7 @@ from sys2ft.grid import JOINT, Cell
 from sys2ft.models import load_tokenizer
 from sys2ft.paths import cell_path, study_path
 from sys2ft.settings.stages import ComposeTrainingStage, ScoreStage, WriteStage
-from sys2ft.tables import read_rows
+from sys2ft.tables import COMPLETIONS, SCHEMAS, STUDY, read_rows
 
 ANSWERS = ("answers", "base_answers", "written", "base_written")
 
@@ -58,7 +58,7 @@ def _rows(results: str, artefact: str, cell: Cell) -> list[dict[str, Any]]:
     path = cell_path(results, artefact, cell)
     if not Path(path).exists():
         raise InputError(path, "", "no such table", "run the cell first, or correct the cell")
-    return read_rows(table, path)
+    return read_rows(SCHEMAS[table], path)
 
 
 def _settings(path: str) -> dict[str, Any]:
@@ -78,8 +78,8 @@ def _show_study(results: str, cell: Cell, kind: str, item: str) -> Iterator[str]
     path = study_path(results, "study", cell, kind)
     shards = _settings(path)["shards"]
     paths = [study_path(results, "completions", cell, kind, shard=shard) for shard in range(shards)]
-    completions = [row for row in read_rows("completions", *paths) if row["item"] == item]
-    rows = [row for row in read_rows("study", path) if row["item"] == item]
+    completions = [row for row in read_rows(COMPLETIONS, *paths) if row["item"] == item]
+    rows = [row for row in read_rows(STUDY, path) if row["item"] == item]
     for call in ("list", "write", "check"):
         first = next((row for row in completions if row["call"] == call), None)
         if first is None:

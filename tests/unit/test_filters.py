@@ -19,7 +19,7 @@ from sys2ft.study.filters import (
     filter_study,
     near_duplicates,
 )
-from sys2ft.tables import SCHEMAS, build_table
+from sys2ft.tables import SCHEMAS, STUDY, STUDY_COUNTS, build_table
 from sys2ft.words import words_of
 
 NEWS = "The ferry calls at Craywick on every second Sunday of the month, says the council."
@@ -349,8 +349,8 @@ def test_the_counts_of_an_item_add_up_to_its_rows(first, second):
             status: sum(row["status"] == status for row in some) for status in STATUSES
         }
         assert count["largest_overlap"] == max(row["overlap"] for row in some)
-    build_table("study", rows, KEYS)
-    build_table("study_counts", counts, KEYS)
+    build_table(STUDY, rows, KEYS)
+    build_table(STUDY_COUNTS, counts, KEYS)
 
 
 def test_every_status_is_counted_under_its_name():

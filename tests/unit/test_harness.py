@@ -22,7 +22,7 @@ from sys2ft.models import load_model  # noqa: E402
 from sys2ft.settings.catalogue import MethodSettings  # noqa: E402
 from sys2ft.settings.choices import RetentionSettings  # noqa: E402
 from sys2ft.settings.stages import ScoreRetentionStage  # noqa: E402
-from sys2ft.tables import build_table  # noqa: E402
+from sys2ft.tables import RETENTION, build_table  # noqa: E402
 from sys2ft.training.lora_bank import LoraBank  # noqa: E402
 from tests.unit.conftest import SHAPES  # noqa: E402
 
@@ -167,7 +167,7 @@ def test_everyone_is_asked_and_every_metric_kept(respondent, llama, tokenizer):
     assert {row["metric"]: row["higher_is_better"] for row in tuned} == {
         "acc": True, "acc_norm": True, "word_perplexity": False, "bits_per_byte": False,
     }  # fmt: skip
-    assert build_table("retention", tuned, KEYS).num_rows == len(tuned)
+    assert build_table(RETENTION, tuned, KEYS).num_rows == len(tuned)
     base = list(score_retention(Respondent(load_model(llama)), tokenizer, stage, tasks_of(stage), CAPACITY))
     assert {(row["item"], row["adapter"]) for row in base} == {("none", None)}
     values = [[row["value"] for row in rows if row["metric"] == "word_perplexity"] for rows in (base, tuned)]

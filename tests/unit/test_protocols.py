@@ -19,7 +19,7 @@ from sys2ft.protocols import Material, build_messages, compose_sequences, gather
 from sys2ft.settings.catalogue import ProtocolSettings
 from sys2ft.settings.choices import ScoringSettings
 from sys2ft.settings.stages import ComposeTrainingStage, Part
-from sys2ft.tables import build_table
+from sys2ft.tables import SEQUENCES, build_table
 from sys2ft.worked_example import mark_loss
 
 ROOT = Path(__file__).parents[2]
@@ -220,7 +220,7 @@ def test_sequences_fit_their_table(compose, protocol):
     study = study_rows(3) + study_rows(3, kind="self_qa")
     rows = compose(stage(protocol), study, filler=FILLER, replay={"general": GENERAL})
     keys = {"model": "m", "protocol": "p", "teacher": "self", "split": "s", "seed": 0}
-    assert build_table("sequences", rows, keys).num_rows == 8
+    assert build_table(SEQUENCES, rows, keys).num_rows == 8
     for row in rows:
         assert row["n_tokens"] == len(row["token_ids"]) == len(row["loss_mask"])
         assert row["n_loss_tokens"] == sum(row["loss_mask"])

@@ -13,7 +13,7 @@ from sys2ft.news.items import asked, load_general
 from sys2ft.settings.catalogue import ReplaySettings
 from sys2ft.settings.stages import PrepareReplayStage
 from sys2ft.study.replay import load_replay, prepare_replay
-from sys2ft.tables import build_table
+from sys2ft.tables import REPLAY, build_table
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -54,7 +54,7 @@ def test_the_rows_of_a_file_are_numbered_and_fit_their_table(write):
     assert pairs_of(rows) == PAIRS
     assert [row["row"] for row in rows] == [0, 1]
     assert left_out == 0
-    assert build_table("replay", rows, {"replay": "general"}).num_rows == 2
+    assert build_table(REPLAY, rows, {"replay": "general"}).num_rows == 2
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])

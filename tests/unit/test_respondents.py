@@ -21,7 +21,7 @@ from sys2ft.models import load_model
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.settings.choices import ScoringSettings
 from sys2ft.settings.stages import FineTuneStage, ScoreStage
-from sys2ft.tables import build_table
+from sys2ft.tables import ANSWERS, build_table
 from sys2ft.training.cell import Run, fine_tune_cell
 from tests.unit.training import item_rows
 
@@ -189,7 +189,7 @@ def test_an_answer_says_who_gave_it_and_what_had_been_seen(trained, asked):
             assert row["adapter"] == digests[reader]
             assert row["samples_seen"] == samples[reader]
             assert row["milestone"] == milestone
-        assert build_table("answers", answers, CELL.keys()).num_rows == len(answers)
+        assert build_table(ANSWERS, answers, CELL.keys()).num_rows == len(answers)
 
 
 def test_all_questions_are_answered_once_at_the_end(trained, asked):

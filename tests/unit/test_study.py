@@ -19,7 +19,7 @@ from sys2ft.study.engines.recorded import RecordedEngine
 from sys2ft.study.generate import write_completions
 from sys2ft.study.reading import read_study
 from sys2ft.study.requests import Request, Sample, check_length, complete
-from sys2ft.tables import build_table
+from sys2ft.tables import COMPLETIONS, build_table
 
 ROOT = Path(__file__).parents[2]
 ITEMS = [
@@ -351,7 +351,7 @@ def test_completions_fit_their_table(prompts, tokens):
     completions = study(checked(prompts), ToyTeacher(write_well, tokens=tokens), per_call=3)
     axes = {"teacher": "tiny", "kind": "kind", "split": "split", "seed": 0}
     engine = {"engine": "toy", "revision": "r", "temperature": 1.0, "top_p": 1.0, "top_k": 1, "prompts_version": 1}
-    table = build_table("completions", completions, axes | engine)
+    table = build_table(COMPLETIONS, completions, axes | engine)
     assert table.num_rows == len(completions)
     assert {name: table[name].to_pylist() for name in completions[0]} == {
         name: [row[name] for row in completions] for name in completions[0]

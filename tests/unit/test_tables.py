@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sys2ft.tables import SCHEMAS, atomic_path, build_table, read_rows, read_table, write_table
+from sys2ft.tables import ITEMS, QUESTIONS, SCHEMAS, atomic_path, build_table, read_rows, read_table, write_table
 
 QUESTION = {
     "item": "a", "question_id": "a-q1", "kind": "recall", "question": "Which?", "options": ["x, y", 'z "q"'],
@@ -20,7 +20,7 @@ KEYS = {"split": "events"}
 
 
 def questions(rows: int = 1) -> pa.Table:
-    return build_table("questions", [{**QUESTION, "question_id": f"a-q{number}"} for number in range(rows)], KEYS)
+    return build_table(QUESTIONS, [{**QUESTION, "question_id": f"a-q{number}"} for number in range(rows)], KEYS)
 
 
 # -------------------------------------------------------------------------------------------------------------- schemas
@@ -54,33 +54,33 @@ def test_keys_are_columns_that_all_rows_share():
 
 
 def test_a_table_without_rows_has_its_columns():
-    assert build_table("questions", []).schema.names == SCHEMAS["questions"].names
+    assert build_table(QUESTIONS, []).schema.names == SCHEMAS["questions"].names
 
 
 def test_a_missing_value_is_null_and_not_nothing():
-    assert build_table("questions", [QUESTION | {"gold": None}], KEYS).column("gold").to_pylist() == [None]
+    assert build_table(QUESTIONS, [QUESTION | {"gold": None}], KEYS).column("gold").to_pylist() == [None]
 
 
 @pytest.mark.parametrize("lacking", ["item", "gold", "options"])
 def test_a_row_that_lacks_a_column_is_refused(lacking):
     row = {name: value for name, value in QUESTION.items() if name != lacking}
     with pytest.raises(KeyError, match=rf"table 'questions': columns \['{lacking}'\]"):
-        build_table("questions", [QUESTION, row], KEYS)
+        build_table(QUESTIONS, [QUESTION, row], KEYS)
 
 
 def test_a_row_with_an_odd_column_is_refused():
     with pytest.raises(KeyError, match=r"\['difficulty'\]"):
-        build_table("questions", [QUESTION, QUESTION | {"difficulty": 3}], KEYS)
+        build_table(QUESTIONS, [QUESTION, QUESTION | {"difficulty": 3}], KEYS)
 
 
 def test_an_odd_key_is_refused():
     with pytest.raises(KeyError, match=r"\['seed'\]"):
-        build_table("questions", [QUESTION], KEYS | {"seed": 1})
+        build_table(QUESTIONS, [QUESTION], KEYS | {"seed": 1})
 
 
 def test_a_value_of_another_type_is_refused():
     with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError)):
-        build_table("questions", [QUESTION | {"gold": "second"}], KEYS)
+        build_table(QUESTIONS, [QUESTION | {"gold": "second"}], KEYS)
 
 
 # -------------------------------------------------------------------------------------------------- whole or not at all
@@ -181,7 +181,7 @@ def test_a_table_whose_settings_cannot_be_written_leaves_the_former_one(tmp_path
     write_table(questions(1), path)
     with pytest.raises(TypeError):
         write_table(questions(2), path, {"x": object()})
-    assert len(read_rows("questions", path)) == 1
+    assert len(read_rows(QUESTIONS, path)) == 1
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -189,7 +189,7 @@ def test_a_table_whose_settings_cannot_be_written_leaves_the_former_one(tmp_path
 def test_a_table_comes_back_as_it_was_written(tmp_path):
     path = tmp_path / "questions.parquet"
     write_table(questions(3), path, {"rows": 3})
-    assert read_table("questions", path).to_pylist() == questions(3).to_pylist()
+    assert read_table(QUESTIONS, path).to_pylist() == questions(3).to_pylist()
     columns = pq.ParquetFile(path).metadata.row_group(0)
     assert {columns.column(index).compression for index in range(columns.num_columns)} == {"ZSTD"}
 
@@ -202,8 +202,8 @@ def test_descriptions_of_columns_stand_in_the_file(tmp_path):
 
 def test_dates_lists_and_structs_come_back(tmp_path):
     item = {"item": "a", "title": "T", "date": datetime.date(2027, 2, 3), "text": "é ü 数"}
-    write_table(build_table("items", [item], KEYS), tmp_path / "items.parquet")
-    assert read_rows("items", tmp_path / "items.parquet") == [{**KEYS, **item}]
+    write_table(build_table(ITEMS, [item], KEYS), tmp_path / "items.parquet")
+    assert read_rows(ITEMS, tmp_path / "items.parquet") == [{**KEYS, **item}]
 
 
 json_values = st.recursive(
@@ -223,8 +223,8 @@ def test_settings_come_back_from_the_metadata(tmp_path_factory, kept):
 
 def test_rows_of_several_files_keep_the_order_of_the_files(tmp_path):
     for name in ("b", "a"):
-        write_table(build_table("questions", [QUESTION | {"item": name}], KEYS), tmp_path / f"{name}.parquet")
-    rows = read_rows("questions", tmp_path / "b.parquet", tmp_path / "a.parquet")
+        write_table(build_table(QUESTIONS, [QUESTION | {"item": name}], KEYS), tmp_path / f"{name}.parquet")
+    rows = read_rows(QUESTIONS, tmp_path / "b.parquet", tmp_path / "a.parquet")
     assert [row["item"] for row in rows] == ["b", "a"]
 
 
@@ -233,7 +233,7 @@ def test_a_table_of_another_schema_is_refused(tmp_path, other):
     path = tmp_path / "questions.parquet"
     write_table(questions(), path)
     with pytest.raises(ValueError, match=f"does not have the columns of the table '{other}': delete it and run again"):
-        read_table(other, path)
+        read_table(SCHEMAS[other], path)
 
 
 @pytest.mark.parametrize("change", ["drop", "rename", "retype", "reorder"])
@@ -248,7 +248,7 @@ def test_a_table_of_another_version_is_refused(tmp_path, change):
     }[change]()
     write_table(changed, tmp_path / "questions.parquet")
     with pytest.raises(ValueError, match="does not have the columns of the table 'questions'"):
-        read_table("questions", tmp_path / "questions.parquet")
+        read_table(QUESTIONS, tmp_path / "questions.parquet")
 
 
 def test_the_csv_twin_holds_lists_as_json_text(tmp_path):
@@ -263,7 +263,7 @@ def test_the_csv_twin_holds_lists_as_json_text(tmp_path):
 
 
 def test_the_csv_twin_leaves_a_missing_list_empty(tmp_path):
-    table = build_table("questions", [QUESTION | {"options": None}], KEYS)
+    table = build_table(QUESTIONS, [QUESTION | {"options": None}], KEYS)
     write_table(table, tmp_path / "questions.csv")
     with (tmp_path / "questions.csv").open(newline="", encoding="utf-8") as stream:
         assert next(csv.DictReader(stream))["options"] == ""

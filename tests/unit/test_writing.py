@@ -13,7 +13,7 @@ from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.settings.choices import ScoringSettings, WritingSettings
 from sys2ft.settings.stages import WriteStage
 from sys2ft.study.requests import Request, Sample
-from sys2ft.tables import build_table
+from sys2ft.tables import ANSWERS, build_table
 
 ITEMS = [
     {"item": n, "title": n, "text": f"The {n} bridge closes on {d}."} for n, d in (("red", "Monday"), ("blue", "May"))
@@ -78,7 +78,7 @@ def test_every_condition_and_control_is_answered_by_who_learned_the_item(tmp_pat
         assert row["adapter"] == {"red": "b1" if other else "r1", "blue": "r1" if other else "b1"}[row["item"]]
         assert row["completion"] == f"On Monday, {row['adapter']}."
         assert (row["choice"], row["correct"], row["unread"]) == (0, float(row["gold"] == 0), None)
-    assert build_table("answers", rows, KEYS).num_rows == len(rows)
+    assert build_table(ANSWERS, rows, KEYS).num_rows == len(rows)
 
 
 def test_the_base_answers_alone(tmp_path):

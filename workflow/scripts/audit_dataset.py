@@ -22,16 +22,16 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.cli import format_rows
     from sys2ft.news.audit import audit
     from sys2ft.study.engines.recorded import load_recorded, recorded_texts
-    from sys2ft.tables import build_table, read_rows, write_table
+    from sys2ft.tables import ANSWERS, AUDIT, ITEMS, QUESTIONS, build_table, read_rows, write_table
 
     items, questions, answers = (
-        [row for path in paths for row in read_rows(name, path)]
-        for name, paths in (("items", args.items), ("questions", args.questions), ("answers", args.answers))
+        [row for path in paths for row in read_rows(schema, path)]
+        for schema, paths in ((ITEMS, args.items), (QUESTIONS, args.questions), (ANSWERS, args.answers))
     )
     study = [text for path in args.study for text in recorded_texts(load_recorded(path))]
     findings = audit(items, questions, study, answers)
     rows = [finding.as_row() for finding in findings]
-    table = build_table("audit", rows)
+    table = build_table(AUDIT, rows)
     write_table(table, args.output)
     write_table(table, args.output.with_suffix(".csv"))
     print(format_rows(rows, list(rows[0])))

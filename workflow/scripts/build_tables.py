@@ -25,27 +25,25 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.analysis.cells import read_cell
     from sys2ft.paths import answer_paths, study_paths
     from sys2ft.settings.stages import BuildTablesStage
-    from sys2ft.tables import build_table, read_table, write_table
+    from sys2ft.tables import ANSWERS, CELLS, RETENTION, STUDY_COUNTS, build_table, read_table, write_table
 
     stage = BuildTablesStage.model_validate_json(args.settings)
     cells = stage.cells()
     rows = [{**cell.keys(), **read_cell(args.results, cell, stage)} for cell in cells]
-    counts = [
-        read_table("study_counts", path) for path in study_paths(args.results, "study_counts", cells, stage.kinds)
-    ]
+    counts = [read_table(STUDY_COUNTS, path) for path in study_paths(args.results, "study_counts", cells, stage.kinds)]
     tables = {
-        args.output_cells: build_table("cells", rows),
+        args.output_cells: build_table(CELLS, rows),
         args.output_study_counts: pa.concat_tables(
-            [build_table("study_counts", []), *(table.replace_schema_metadata() for table in counts)]
+            [build_table(STUDY_COUNTS, []), *(table.replace_schema_metadata() for table in counts)]
         ),
     }
     retention = dict.fromkeys(stage.grid.split, ("retention",))
-    for name, output, artefacts in (
-        ("answers", args.output_answers, stage.answers),
-        ("retention", args.output_retention, retention),
+    for schema, output, artefacts in (
+        (ANSWERS, args.output_answers, stage.answers),
+        (RETENTION, args.output_retention, retention),
     ):
         paths = answer_paths(args.results, cells, artefacts)
-        tables[output] = pa.concat_tables([read_table(name, path).replace_schema_metadata() for path in paths])
+        tables[output] = pa.concat_tables([read_table(schema, path).replace_schema_metadata() for path in paths])
     for path, table in tables.items():
         write_table(table, path, stage.model_dump(mode="json"))
         write_table(table, path.with_suffix(".csv"))

@@ -27,22 +27,22 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.models import load_manifest, load_tokenizer
     from sys2ft.protocols import compose_sequences, gather_material
     from sys2ft.settings.stages import ComposeTrainingStage
-    from sys2ft.tables import build_table, read_rows, write_table
+    from sys2ft.tables import ITEMS, REPLAY, SEQUENCES, STUDY, STUDY_COUNTS, build_table, read_rows, write_table
 
     stage = ComposeTrainingStage.model_validate_json(args.settings)
     keys = json.loads(args.axes)
     material = gather_material(
         stage,
-        items=read_rows("items", args.items),
-        study=read_rows("study", *args.study),
-        counts=read_rows("study_counts", *args.counts),
-        replay=[read_rows("replay", path) for path in args.replay],
+        items=read_rows(ITEMS, args.items),
+        study=read_rows(STUDY, *args.study),
+        counts=read_rows(STUDY_COUNTS, *args.counts),
+        replay=[read_rows(REPLAY, path) for path in args.replay],
         filler="\n\n".join(path.read_text(encoding="utf-8").strip() for path in args.filler),
     )
     parameters = load_manifest(args.model)["parameters"]
     seed_parts = ["compose_training", *keys.values()]
     rows = compose_sequences(material, stage, load_tokenizer(args.model), parameters, seed_parts)
-    write_table(build_table("sequences", rows, keys), args.output, stage.model_dump(mode="json"))
+    write_table(build_table(SEQUENCES, rows, keys), args.output, stage.model_dump(mode="json"))
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ def main(argv: list[str] | None = None) -> None:
 
     from sys2ft.analysis.effects import estimate_effects
     from sys2ft.settings.stages import EstimateEffectsStage
-    from sys2ft.tables import build_table, read_rows, write_table
+    from sys2ft.tables import ANSWERS, EFFECTS, RETENTION, build_table, read_rows, write_table
 
     stage = EstimateEffectsStage.model_validate_json(args.settings)
-    answers = [row for row in read_rows("answers", args.answers) if not row["milestone"]]
-    retention = read_rows("retention", args.retention)
-    table = build_table("effects", estimate_effects(answers, retention, stage))
+    answers = [row for row in read_rows(ANSWERS, args.answers) if not row["milestone"]]
+    retention = read_rows(RETENTION, args.retention)
+    table = build_table(EFFECTS, estimate_effects(answers, retention, stage))
     write_table(table, args.output, stage.model_dump(mode="json"))
     write_table(table, args.output.with_suffix(".csv"))
 

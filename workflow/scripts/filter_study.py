@@ -24,17 +24,17 @@ def main(argv: list[str] | None = None) -> None:
 
     from sys2ft.settings.stages import FilterStudyStage
     from sys2ft.study.filters import count_study, filter_study
-    from sys2ft.tables import build_table, read_rows, write_table
+    from sys2ft.tables import COMPLETIONS, ITEMS, QUESTIONS, STUDY, STUDY_COUNTS, build_table, read_rows, write_table
 
     stage = FilterStudyStage.model_validate_json(args.settings)
     keys = json.loads(args.axes)
-    completions = read_rows("completions", *args.completions)
-    items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
+    completions = read_rows(COMPLETIONS, *args.completions)
+    items, questions = read_rows(ITEMS, args.items), read_rows(QUESTIONS, args.questions)
     rows = filter_study(items, questions, completions, stage)
     counts = count_study(rows, completions, stage.filters, stage.prompts.version)
     settings = stage.model_dump(mode="json")
-    write_table(build_table("study", rows, keys), args.output_study, settings)
-    write_table(build_table("study_counts", counts, keys), args.output_counts, settings)
+    write_table(build_table(STUDY, rows, keys), args.output_study, settings)
+    write_table(build_table(STUDY_COUNTS, counts, keys), args.output_counts, settings)
     print(f"{sum(row['kept'] for row in counts)} of {len(rows)} study rows kept")
 
 

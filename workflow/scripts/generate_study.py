@@ -29,11 +29,11 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.study.cache import CachedEngine, RequestCache
     from sys2ft.study.engines import SAMPLES, open_engine
     from sys2ft.study.generate import write_completions
-    from sys2ft.tables import build_table, read_rows, write_table
+    from sys2ft.tables import COMPLETIONS, ITEMS, build_table, read_rows, write_table
 
     stage = GenerateStudyStage.model_validate_json(args.settings)
     keys = json.loads(args.axes)
-    items = read_rows("items", args.items)
+    items = read_rows(ITEMS, args.items)
     chosen = [item["item"] for item in items][args.shard :: stage.teacher.shards]
     revision, parameters = describe_teacher(stage.teacher, args.source)
     sampling = {name: getattr(stage.teacher, name) for name in ("engine", "temperature", "top_p", "top_k")}
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         RequestCache(args.requests, identity | {"kind": keys["kind"], "samples": SAMPLES}),
     )
     rows = write_completions(items, chosen, stage, engine, ["generate_study", *keys.values()], parameters)
-    table = build_table("completions", rows, {**keys, **identity, "prompts_version": stage.prompts.version})
+    table = build_table(COMPLETIONS, rows, {**keys, **identity, "prompts_version": stage.prompts.version})
     write_table(table, args.output, stage.model_dump(mode="json"))
     print(engine.summary())
 

@@ -30,21 +30,21 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.learned import find_learned
     from sys2ft.models import load_tokenizer
     from sys2ft.settings.stages import FineTuneStage, ScoreStage
-    from sys2ft.tables import build_table, read_rows, write_table
+    from sys2ft.tables import ANSWERS, ITEMS, QUESTIONS, TRAIN_LOG, build_table, read_rows, write_table
 
     stage = ScoreStage.model_validate_json(args.settings)
     trained = FineTuneStage.model_validate_json(args.method)
     cell = Cell.from_path(args.cell)
-    items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
+    items, questions = read_rows(ITEMS, args.items), read_rows(QUESTIONS, args.questions)
     readers = choose_readers([item["item"] for item in items], trained.method)
-    log = read_rows("train_log", args.train_log)
+    log = read_rows(TRAIN_LOG, args.train_log)
     learned = find_learned(args.model, args.adapters, log, readers.values(), trained.milestones)
     tokenizer = load_tokenizer(args.model)
     answers = []
     for respondent in open_respondents(args.model, learned, readers, trained.method):
         answers += score_split(respondent, tokenizer, items, questions, stage, args.tokens_per_pass)
         del respondent  # or two models would be held while the next is loaded
-    write_table(build_table("answers", answers, cell.keys()), args.output, stage.model_dump(mode="json"))
+    write_table(build_table(ANSWERS, answers, cell.keys()), args.output, stage.model_dump(mode="json"))
 
 
 if __name__ == "__main__":

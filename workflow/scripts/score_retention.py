@@ -32,11 +32,11 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.models import file_sha256, load_manifest, load_tokenizer
     from sys2ft.settings.choices import RetentionSettings
     from sys2ft.settings.stages import FineTuneStage, ScoreRetentionStage
-    from sys2ft.tables import build_table, read_rows, write_table
+    from sys2ft.tables import RETENTION, TRAIN_LOG, build_table, read_rows, write_table
 
     stage = ScoreRetentionStage.model_validate_json(args.settings)
     trained, cell = FineTuneStage.model_validate_json(args.method), Cell.from_path(args.cell)
-    learned = find_learned(args.model, args.adapters, read_rows("train_log", args.train_log))
+    learned = find_learned(args.model, args.adapters, read_rows(TRAIN_LOG, args.train_log))
     readers = {one.name: one.name for one in learned[-1]}
     tasks, capacity = open_tasks(stage.tasks, args.include), Capacity(args.tokens_per_pass, args.batch_size)
     tokenizer = load_tokenizer(args.model)
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     for respondent in open_respondents(args.model, learned, readers, trained.method):
         rows += score_retention(respondent, tokenizer, stage, tasks, capacity, unfinished)
         del respondent  # or two models would be held while the next is loaded
-    write_table(build_table("retention", rows, cell.keys()), args.output, stage.model_dump(mode="json"))
+    write_table(build_table(RETENTION, rows, cell.keys()), args.output, stage.model_dump(mode="json"))
     shutil.rmtree(args.unfinished)
 
 

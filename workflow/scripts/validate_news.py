@@ -19,12 +19,12 @@ def main(argv: list[str] | None = None) -> None:
 
     from sys2ft.news.items import item_rows, open_split, question_rows
     from sys2ft.settings.stages import ValidateNewsStage
-    from sys2ft.tables import build_table, write_table
+    from sys2ft.tables import ITEMS, QUESTIONS, build_table, write_table
 
     stage = ValidateNewsStage.model_validate_json(args.settings)
     news = open_split(args.split, args.news, stage)
-    write_table(build_table("items", item_rows(news)), args.output_items)
-    write_table(build_table("questions", question_rows(news)), args.output_questions)
+    write_table(build_table(ITEMS, item_rows(news)), args.output_items)
+    write_table(build_table(QUESTIONS, question_rows(news)), args.output_questions)
 
 
 if __name__ == "__main__":

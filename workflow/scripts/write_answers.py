@@ -32,19 +32,19 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.learned import find_learned
     from sys2ft.models import describe_teacher
     from sys2ft.settings.stages import FineTuneStage, WriteStage
-    from sys2ft.tables import build_table, read_rows, write_table
+    from sys2ft.tables import ANSWERS, ITEMS, QUESTIONS, TRAIN_LOG, build_table, read_rows, write_table
 
     stage = WriteStage.model_validate_json(args.settings)
     trained, cell = FineTuneStage.model_validate_json(args.method), Cell.from_path(args.cell)
-    items, questions = read_rows("items", args.items), read_rows("questions", args.questions)
+    items, questions = read_rows(ITEMS, args.items), read_rows(QUESTIONS, args.questions)
     readers = choose_readers([item["item"] for item in items], trained.method)
-    log = read_rows("train_log", args.train_log)
+    log = read_rows(TRAIN_LOG, args.train_log)
     learned = find_learned(args.model, args.adapters, log, readers.values(), trained.milestones)
     identity = {"revision": describe_teacher(greedy(stage.writing), args.model)[0]}
     writing = stage.writing.model_copy(update={"batch_size": args.batch_size})
     writer = open_writer(args.model, trained.method, writing, args.gpus)
     answers = write_split(items, questions, stage, writer, learned, readers, args.requests, identity)
-    write_table(build_table("answers", answers, cell.keys()), args.output, stage.model_dump(mode="json"))
+    write_table(build_table(ANSWERS, answers, cell.keys()), args.output, stage.model_dump(mode="json"))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sys2ft.news.items import NewsFile, item_rows, question_rows
-from sys2ft.tables import build_table, write_table
+from sys2ft.tables import ITEMS, QUESTIONS, build_table, write_table
 
 CARD = """---
 license: cc-by-4.0
@@ -50,8 +50,8 @@ def export_dataset(files: Sequence[NewsFile], folder: Path) -> None:
     """Write `items.parquet`, `questions.parquet` and `README.md`; `datasets.load_dataset(folder)` reads them."""
     items = [row for news in files for row in item_rows(news)]
     questions = [row for news in files for row in question_rows(news)]
-    write_table(build_table("items", items), folder / "items.parquet")
-    write_table(build_table("questions", questions), folder / "questions.parquet")
+    write_table(build_table(ITEMS, items), folder / "items.parquet")
+    write_table(build_table(QUESTIONS, questions), folder / "questions.parquet")
     names = ", ".join(news.split for news in files)
     counts = {"items": len(items), "questions": len(questions), "splits": len(files)}
     (folder / "README.md").write_text(CARD.format(names=names, **counts), encoding="utf-8")
