@@ -82,10 +82,14 @@ def weights_digest(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def weight_folders(folder: Path) -> list[Path]:
+    """The folders with weights at and below one."""
+    return sorted({path.parent for path in folder.rglob("*.safetensors")})
+
+
 def write_digests(adapters: Path, manifest: Path) -> None:
     """Say of every folder with weights what they are, and which base they belong to."""
-    folders = sorted({path.parent for path in adapters.rglob("*.safetensors")})
-    digests = {str(folder.relative_to(adapters)): weights_digest(folder) for folder in folders}
+    digests = {str(folder.relative_to(adapters)): weights_digest(folder) for folder in weight_folders(adapters)}
     with atomic_path(adapters / DIGESTS) as temporary:
         temporary.write_text(json.dumps({"base": load_manifest(manifest)["revision"], "digests": digests}, indent=1))
 

@@ -8,6 +8,7 @@ beside them: a killed run, started again, goes on from it.
 import argparse
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 
@@ -20,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sequences", required=True, type=Path)
     parser.add_argument("--output-adapters", required=True, type=Path)
     parser.add_argument("--output-log", required=True, type=Path)
+    parser.add_argument("--version", type=int, default=0, help="of the code: what another one has learned is no use")
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1, help="on each node; several train with DeepSpeed")
     parser.add_argument("--deepspeed", type=Path, help="DeepSpeed's configuration, for several processes")
@@ -29,34 +31,37 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tensorboard", type=int, choices=(0, 1), default=0)
     args = parser.parse_args(argv)
 
-    from sys2ft.training.launch import join, leave, relaunch
+    from sys2ft.training.launch import join, leave, meet, relaunch
 
     relaunch(args.nodes, args.processes)
     join()
 
     from sys2ft.grid import Cell
     from sys2ft.settings.stages import FineTuneStage
-    from sys2ft.tables import build_table, read_rows, write_table
+    from sys2ft.tables import SEQUENCES, TRAIN_LOG, build_table, read_rows, write_table
     from sys2ft.training.cell import Run, fine_tune_cell, is_first
     from sys2ft.training.checkpoint import InterruptedTraining
+    from sys2ft.training.lease import hold_lease
 
     stage, cell = FineTuneStage.model_validate_json(args.settings), Cell.from_path(args.cell)
     unfinished = args.output_adapters.parent / "unfinished"
     curves = args.output_adapters.parent / "tensorboard" if args.tensorboard else None
     saves = bool(args.activation_checkpointing)
-    run = Run(unfinished, args.tokens_per_pass, saves, args.deepspeed, args.checkpoint_minutes, curves)
-    try:
-        log = fine_tune_cell(args.model, read_rows("sequences", args.sequences), stage, cell, run)
-    except InterruptedTraining as stop:
-        print(stop, flush=True)
-        leave()
-        sys.exit(128 + stop.signum)
-    if is_first():
-        write_table(build_table("train_log", log, cell.keys()), args.output_log, stage.model_dump(mode="json"))
-        (unfinished / "identity").unlink()  # killed from here on, the next call begins anew
-        shutil.rmtree(args.output_adapters, ignore_errors=True)
-        (unfinished / "adapters").rename(args.output_adapters)
-        shutil.rmtree(unfinished)
+    run = Run(unfinished, args.version, args.tokens_per_pass, saves, args.deepspeed, args.checkpoint_minutes, curves)
+    with hold_lease(unfinished.with_name("lease")) if is_first() else nullcontext():
+        meet()
+        try:
+            log = fine_tune_cell(args.model, read_rows(SEQUENCES, args.sequences), stage, cell, run)
+        except InterruptedTraining as stop:
+            print(stop, flush=True)
+            leave()
+            sys.exit(128 + stop.signum)
+        if is_first():
+            write_table(build_table(TRAIN_LOG, log, cell.keys()), args.output_log, stage.model_dump(mode="json"))
+            (unfinished / "identity").unlink()  # killed from here on, the next call begins anew
+            shutil.rmtree(args.output_adapters, ignore_errors=True)
+            (unfinished / "adapters").rename(args.output_adapters)
+            shutil.rmtree(unfinished)
     leave()
 
 

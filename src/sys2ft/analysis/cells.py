@@ -8,7 +8,7 @@ from sys2ft.grid import Cell
 from sys2ft.models import load_manifest
 from sys2ft.paths import cell_path, study_path
 from sys2ft.settings.stages import BuildTablesStage
-from sys2ft.tables import read_rows
+from sys2ft.tables import QUESTIONS, STUDY_COUNTS, TRAIN_LOG, read_rows
 
 Row = Mapping[str, Any]
 
@@ -34,10 +34,11 @@ def summarise_cell(
         method: what is updated, `lora` or `full`.
     """
     tokens = sum(row["tokens"] for row in log)
-    # A step of a bank is a step of all items, and each item's row tells its cost; models are trained one by one.
-    steps = {(row["step"], row["item"] if method == "full" else None): row for row in log}
+    # A step of a bank is a step of many items, and each item's row tells the whole step's cost: its share of it is that
+    # of its tokens. Steps are not counted, as items taken over from an earlier run stand beside new ones.
+    useful = [row["tokens"] - row["samples"] for row in log]  # nothing is predicted from a sequence's last token
+    computed = [n / row["useful_share"] for n, row in zip(useful, log, strict=True)]
     firsts, lasts = {row["item"]: row["loss"] for row in reversed(log)}, {row["item"]: row["loss"] for row in log}
-    computed = sum(row["computed_tokens"] for row in steps.values())
     study = summarise_study(counts)
     flops = training_flops(parameters, tokens, sum(row["context_tokens"] for row in log), method)
     return {
@@ -53,8 +54,8 @@ def summarise_cell(
         "total_flops": None if study["teacher_flops"] is None else study["teacher_flops"] + flops,
         "first_loss": _mean([*firsts.values()]),
         "last_loss": _mean([*lasts.values()]),
-        "train_seconds": sum(row["seconds"] for row in steps.values()),
-        "useful_share": (tokens - sum(row["samples"] for row in log)) / computed,
+        "train_seconds": sum(row["seconds"] * n / row["computed_tokens"] for n, row in zip(computed, log, strict=True)),
+        "useful_share": sum(useful) / sum(computed),
     }
 
 
@@ -84,9 +85,9 @@ def read_cell(results: str, cell: Cell, stage: BuildTablesStage) -> dict[str, An
     kinds = stage.kinds[cell.protocol]
     paths = [study_path(results, "study_counts", cell, kind) for kind in kinds]
     return summarise_cell(
-        read_rows("questions", cell_path(results, "questions", cell)),
-        read_rows("train_log", cell_path(results, "train_log", cell)),
-        read_rows("study_counts", *paths) if kinds else None,
+        read_rows(QUESTIONS, cell_path(results, "questions", cell)),
+        read_rows(TRAIN_LOG, cell_path(results, "train_log", cell)),
+        read_rows(STUDY_COUNTS, *paths) if kinds else None,
         load_manifest(cell_path(results, "model", cell))["parameters"],
         stage.match,
         stage.amount,

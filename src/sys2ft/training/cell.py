@@ -21,6 +21,7 @@ from sys2ft.training.checkpoint import Checkpoints
 from sys2ft.training.engines import Engine, open_engine
 from sys2ft.training.fine_tune import LogRow, Watch, fine_tune
 from sys2ft.training.guards import check_sequences, trained_padding
+from sys2ft.training.kept import Kept
 from sys2ft.training.launch import meet
 from sys2ft.training.learners import Learner, Member, make_members, open_learner, save_memory
 from sys2ft.training.masked_input import replacement_token
@@ -32,7 +33,8 @@ class Run:
     """How a cell is trained; what is learned does not depend on it.
 
     Attributes:
-        folder: where unfinished work lives; a killed run goes on from it.
+        folder: where unfinished work lives; a killed run goes on from it. What was learned is kept beside it.
+        version: of the code; what another one has learned is no use.
         tokens_per_pass: of one forward and backward pass.
         activation_checkpointing: whether activations are computed again.
         deepspeed: its configuration, for several processes.
@@ -41,6 +43,7 @@ class Run:
     """
 
     folder: Path
+    version: int = 0
     tokens_per_pass: int = 2048
     activation_checkpointing: bool = False
     deepspeed: Path | None = None
@@ -71,18 +74,24 @@ def fine_tune_cell(
     config = load_config(manifest)
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     check_sequences(sequences, stage.samples, trained_padding(config), limit)
-    identity = _identity(manifest, sequences, stage, cell)
-    _begin(run.folder, identity)
     seed_parts = ("fine_tune", *cell.keys().values())
     members = make_members(sequences, stage.method, seed_parts)
-    together = [members] if stage.method.kind == "lora" else [[member] for member in members]
-    log: list[LogRow] = []
-    for group in together:
-        folder = run.folder / "learners" / group[0].name if len(together) > 1 else run.folder
-        log += _train_group(manifest, group, stage, cell, run, folder, identity, seed_parts)
+    identities = {member.name: _identity(manifest, member, stage, cell, run.version) for member in members}
+    _begin(run.folder, _digest(sorted(identities.items())))
+    kept = Kept(run.folder.parent / "kept")
+    logs = _take_over(kept, identities, run.folder / "adapters")
+    new = [member for member in members if member.name not in logs]
+    for group in [new] if new and stage.method.kind == "lora" else [[member] for member in new]:
+        folder = run.folder / "learners" / group[0].name if stage.method.kind == "full" else run.folder
+        identity = _digest([identities[member.name] for member in group])
+        for row in _train_group(manifest, group, stage, cell, run, folder, identity, seed_parts):
+            logs.setdefault(row["item"], []).append(row)
     if is_first():
+        for member in new:
+            kept.keep(member.name, identities[member.name], logs[member.name], run.folder / "adapters" / member.name)
+        kept.forget_all_but([member.name for member in members])
         write_digests(run.folder / "adapters", manifest)
-    return log
+    return _in_order(logs, members, stage.method.kind)
 
 
 def _begin(folder: Path, identity: str) -> None:
@@ -97,6 +106,24 @@ def _begin(folder: Path, identity: str) -> None:
     meet()
 
 
+def _take_over(kept: Kept, identities: Mapping[str, str], adapters: Path) -> dict[str, list[LogRow]]:
+    """Take over what was learned before from the same; the first process decides for all. Returns the logs."""
+    told = [kept.find(identities) if is_first() else {}]
+    if distributed.is_initialized():
+        distributed.broadcast_object_list(told)
+    if is_first() and told[0]:
+        for name in told[0]:
+            kept.take(name, adapters / name)
+        print(f"{len(told[0])} of {len(identities)} taken over, as nothing they depend on has changed", flush=True)
+    return told[0]
+
+
+def _in_order(logs: Mapping[str, list[LogRow]], members: Sequence[Member], kind: str) -> list[LogRow]:
+    """Step by step where all are trained together, else one after the other."""
+    log = [row for member in members for row in logs[member.name]]
+    return sorted(log, key=lambda row: row["step"]) if kind == "lora" else log
+
+
 def _train_group(
     manifest: Path, members: Sequence[Member], stage: FineTuneStage, cell: Cell, run: Run, folder: Path, identity: str,
     seed_parts: Sequence[object],
@@ -104,8 +131,8 @@ def _train_group(
     """Train one learner, or take over what an earlier run finished."""
     finished = folder / "finished.json"
     written = all((run.folder / "adapters" / member.name).is_dir() for member in members)
-    if written and finished.exists():
-        return json.loads(finished.read_text())
+    if written and finished.exists() and (done := json.loads(finished.read_text()))["identity"] == identity:
+        return done["log"]
     learner = open_learner(manifest, members, stage.method, seed_parts)
     if run.activation_checkpointing:
         save_memory(learner)
@@ -119,7 +146,7 @@ def _train_group(
             learner.export(index, run.folder / "adapters" / name, cell.model)
     if engine.rank == 0:
         with atomic_path(finished) as temporary:
-            temporary.write_text(json.dumps(log))
+            temporary.write_text(json.dumps({"identity": identity, "log": log}))
     if watch.checkpoints is not None:
         watch.checkpoints.clear()
     engine.close()
@@ -167,9 +194,12 @@ def _replacement(manifest: Path, stage: FineTuneStage) -> int:
     return 0 if stage.method.masked_input is None else replacement_token(load_tokenizer(manifest))
 
 
-def _identity(manifest: Path, sequences: Sequence[Mapping[str, Any]], stage: FineTuneStage, cell: Cell) -> str:
-    """What the weights depend on, as a digest: unfinished work of another identity is no use."""
+def _identity(manifest: Path, member: Member, stage: FineTuneStage, cell: Cell, version: int) -> str:
+    """What the weights learned under a name depend on, as a digest: work of another identity is no use."""
     model = load_manifest(manifest)
-    which = [model["revision"], model["dtype"]]
-    told = json.dumps([which, stage.model_dump(mode="json"), cell.keys(), *sequences], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    settings = stage.model_dump(mode="json")
+    return _digest([version, model["revision"], model["dtype"], settings, cell.keys(), member.name, *member.rows])
+
+
+def _digest(told: object) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
