@@ -11,10 +11,10 @@ COMPILE := pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find
 	--no-annotate --no-header --allow-unsafe
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup generate run test checks audit dataset schemas lock clean
+.PHONY: help setup generate run test checks audit dataset code-version schemas lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
 
 setup: $(VENV)/ready  ## set up the virtual environment from pinned versions
 
@@ -42,7 +42,7 @@ $(GENERATE)/ready-$(BUILD): envs/$(BUILD).lock envs/generate-cpu.lock pyproject.
 	touch $@
 
 run: setup  ## run the embedded study and print its effects
-	snakemake --profile profiles/default
+	snakemake --profile profiles/local
 	sys2ft table effects
 
 test: checks  ## set up, check and test
@@ -55,13 +55,17 @@ checks: setup  ## lint, format and types
 	snakefmt --check --compact-diff Snakefile workflow/rules
 	mypy
 	python envs/write_conda.py --check
+	sys2ft code-version
 
 audit: setup  ## ask what the questions give away to a reader, and to the embedded model, without the news
-	snakemake --profile profiles/default audit_dataset --configfile config/audit.yaml
+	snakemake --profile profiles/local audit_dataset --configfile config/audit.yaml
 	cat results/audit/logs/audit_dataset.log
 
 dataset: setup  ## write the news as a Hugging Face data set
 	sys2ft export data/new_news --output results/dataset
+
+code-version: setup  ## say whether a stage's results change with its code: STAGE=fine_tune RESULTS=changed|same
+	sys2ft code-version $(if $(STAGE),--stage $(STAGE)) $(if $(RESULTS),--results $(RESULTS))
 
 schemas: setup  ## write the JSON schemas from the settings models
 	python workflow/schemas/write_schemas.py
