@@ -94,6 +94,19 @@ def write_digests(adapters: Path, manifest: Path) -> None:
         temporary.write_text(json.dumps({"base": load_manifest(manifest)["revision"], "digests": digests}, indent=1))
 
 
+def damaged_weights(adapters: Path) -> list[str]:
+    """The folders below `adapters` whose weights are missing or are not those that were written.
+
+    Raises:
+        OSError, ValueError, KeyError: the digests cannot be read.
+    """
+    digests = json.loads((adapters / DIGESTS).read_text(encoding="utf-8"))["digests"]
+    found = {str(folder.relative_to(adapters)) for folder in weight_folders(adapters)}
+    return sorted(
+        name for name in {*digests, *found} if name not in found or weights_digest(adapters / name) != digests.get(name)
+    )
+
+
 def find_learned(
     manifest: Path, adapters: Path, log: Sequence[Row], names: Iterable[str] = (), milestones: bool = False
 ) -> list[list[Learned]]:

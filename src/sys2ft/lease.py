@@ -1,4 +1,4 @@
-"""The right to train a cell, held by one job at a time.
+"""What one process at a time may do, such as training a cell.
 
 A scheduler that lost sight of a job, or a Snakemake that was killed, may leave one running that nobody waits for; the
 next one would write the same files. A lease is a file made in one step, which its holder touches every few seconds;
@@ -19,6 +19,7 @@ from typing import Any
 BEAT = 20.0  # seconds between two signs of life
 PATIENCE = 180.0  # without one until a lease is void; network file systems show times late
 LOST = 75  # exit status of a process whose lease went to another one
+Holder = dict[str, Any]
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def hold_lease(path: Path, beat: float = BEAT, patience: float = PATIENCE) -> It
             path.unlink()
 
 
-def read_lease(path: Path) -> dict[str, Any] | None:
+def read_lease(path: Path) -> Holder | None:
     """Who holds a lease: `host`, `pid`, `started`, `job` (of SLURM, or null); None where nobody does."""
     try:
         return json.loads(path.read_text())
@@ -55,7 +56,7 @@ def read_lease(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _acquire(path: Path, mine: dict[str, Any], beat: float, patience: float) -> None:
+def _acquire(path: Path, mine: Holder, beat: float, patience: float) -> None:
     seen: tuple[Any, int] | None = None
     since, told = time.monotonic(), False
     while not _create(path, mine):
@@ -65,17 +66,17 @@ def _acquire(path: Path, mine: dict[str, Any], beat: float, patience: float) -> 
             continue
         if now != seen:
             seen, since = now, time.monotonic()
-        if _has_ended(holder) or time.monotonic() - since > patience:
-            print(f"{path}: its holder {_describe(holder)} is no more; going on", flush=True)
+        if has_ended(holder) or time.monotonic() - since > patience:
+            print(f"{path}: its holder {describe_holder(holder)} is no more; going on", flush=True)
             _remove(path, now)
             continue
         if not told:
-            print(f"{path}: {_describe(holder)} trains this cell; waiting for its end", flush=True)
+            print(f"{path}: {describe_holder(holder)} is at work here; waiting for its end", flush=True)
             told = True
         time.sleep(min(1.0, beat))
 
 
-def _create(path: Path, mine: dict[str, Any]) -> bool:
+def _create(path: Path, mine: Holder) -> bool:
     """Make the lease whole in one step, unless it exists: a link does so on network file systems too."""
     temporary = path.with_name(f".{path.name}.{mine['token']}")
     temporary.write_text(json.dumps(mine))
@@ -108,16 +109,16 @@ def _remove(path: Path, seen: tuple[Any, int]) -> None:
     aside.unlink()
 
 
-def _keep(path: Path, mine: dict[str, Any], beat: float, done: threading.Event) -> None:
+def _keep(path: Path, mine: Holder, beat: float, done: threading.Event) -> None:
     while not done.wait(beat):
         if (holder := read_lease(path)) not in (mine, None):
-            print(f"{path}: {_describe(holder)} trains this cell now; this process ends", flush=True)
+            print(f"{path}: {describe_holder(holder)} is at work here now; this process ends", flush=True)
             os._exit(LOST)
         with suppress(OSError):  # the file system may be away for a while
             os.utime(path)
 
 
-def _process(pid: int) -> dict[str, Any]:
+def _process(pid: int) -> Holder:
     """What tells a process from all others: its machine, its number there, and when it started."""
     space = os.readlink("/proc/self/ns/pid") if Path("/proc/self/ns/pid").exists() else ""
     return {"host": f"{socket.gethostname()} {space}".strip(), "pid": pid, "started": _started(pid)}
@@ -132,8 +133,8 @@ def _started(pid: int) -> str | None:
     return None if state == "Z" else fields[18]
 
 
-def _has_ended(holder: dict[str, Any] | None) -> bool:
-    """Whether a holder on this machine is known to be gone."""
+def has_ended(holder: Holder | None) -> bool:
+    """Whether a holder is known to be gone; of one on another machine that is not known."""
     if holder is None or holder["host"] != _process(os.getpid())["host"] or holder["started"] is None:
         return False
     if (started := _started(holder["pid"])) is not None:
@@ -147,7 +148,8 @@ def _has_ended(holder: dict[str, Any] | None) -> bool:
     return True
 
 
-def _describe(holder: dict[str, Any] | None) -> str:
+def describe_holder(holder: Holder | None) -> str:
+    """Who it is, in words."""
     if holder is None:
         return "somebody"
     job = f"job {holder['job']}, " if holder["job"] else ""

@@ -81,7 +81,8 @@ def prepare_model(stage: PrepareModelStage, folder: Path) -> dict[str, Any]:
 
     Returns:
         The content of `model.json`: `weights` (a directory; null for the folder `weights` beside it, or a hub
-        repository), `revision` (a commit or a digest), `parameters`, `dtype`, `context_tokens`.
+        repository), `revision` (a commit or a digest), `parameters`, `dtype`, `context_tokens`, and `files` with the
+        SHA-256 of each file that was converted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     source = stage.source
@@ -105,7 +106,22 @@ def prepare_model(stage: PrepareModelStage, folder: Path) -> dict[str, Any]:
         _make_random(source, folder)
         revision = hashlib.sha256(source.model_dump_json().encode()).hexdigest()
     manifest = {"weights": weights, "hub_revision": hub_revision, "revision": revision, "dtype": stage.dtype}
-    return {**manifest, **_describe(weights or str(folder), hub_revision)}
+    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+    return {**manifest, **_describe(weights or str(folder), hub_revision), "files": files}
+
+
+def damaged_files(manifest_path: Path) -> list[str]:
+    """The converted weights beside a `model.json` that are missing or are not those that were written.
+
+    Raises:
+        OSError, ValueError: the manifest cannot be read.
+    """
+    folder = manifest_path.parent / "weights"
+    return [
+        f"weights/{name}"
+        for name, digest in load_manifest(manifest_path).get("files", {}).items()
+        if not (folder / name).is_file() or file_sha256(folder / name) != digest
+    ]
 
 
 def _describe(weights: str, hub_revision: str | None) -> dict[str, Any]:

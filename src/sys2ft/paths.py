@@ -75,6 +75,10 @@ def study_path(results: str, artefact: str, cell: Cell, kind: str, **values: obj
     )
 
 
-def study_paths(results: str, artefact: str, cells: Iterable[Cell], kinds: Mapping[str, Sequence[str]]) -> list[str]:
+def study_paths(
+    results: str, artefact: str, cells: Iterable[Cell], kinds: Mapping[str, Sequence[str]], **values: object
+) -> list[str]:
     """The same of many cells, each path once; `kinds` has for each protocol its kinds of study data."""
-    return sorted({study_path(results, artefact, cell, kind) for cell in cells for kind in kinds[cell.protocol]})
+    return sorted(
+        {study_path(results, artefact, cell, kind, **values) for cell in cells for kind in kinds[cell.protocol]}
+    )

@@ -356,11 +356,18 @@ def write_table(table: pa.Table, path: str | Path, settings: Mapping[str, Any] |
     """
     with atomic_path(path) as temporary:
         if str(path).endswith(".csv"):
-            pyarrow.csv.write_csv(_flatten(table), temporary)
+            temporary.write_bytes(csv_bytes(table))
             return
         if settings is not None:
             table = table.replace_schema_metadata({"sys2ft": json.dumps(settings, sort_keys=True)})
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def csv_bytes(table: pa.Table) -> bytes:
+    """A table as CSV."""
+    stream = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(_flatten(table), stream)
+    return stream.getvalue().to_pybytes()
 
 
 def _flatten(table: pa.Table) -> pa.Table:
@@ -382,7 +389,7 @@ def read_table(schema: pa.Schema, path: str | Path) -> pa.Table:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:  # pyarrow's errors are these
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it and run again") from error
     if table.schema.remove_metadata() != schema.remove_metadata():
         raise ValueError(f"{path} does not have the columns of the table '{name_of(schema)}': delete it and run again")

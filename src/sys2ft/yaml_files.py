@@ -1,6 +1,7 @@
 """YAML files that people write, read strictly."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +49,26 @@ def read_yaml(path: str | Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InputError(path, where, f"is not YAML ({getattr(error, 'problem', error)})", "correct it there") from None
+
+
+def read_config(paths: Sequence[str | Path]) -> dict[str, Any]:
+    """Configuration files as Snakemake merges them: mappings are merged, all else in a later file replaces.
+
+    Raises:
+        InputError: as `read_yaml`, or a file holds no mapping.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        config = read_yaml(path)
+        if not isinstance(config, dict):
+            raise InputError(path, "", "is not a mapping", "write `key: value`, as in config/config.yaml")
+        merged = _merge(merged, config)
+    return merged
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key for key in above if isinstance(above[key], dict) and isinstance(below.get(key), dict)}
+    return {**below, **{key: _merge(below[key], above[key]) if key in both else above[key] for key in above}}
 
 
 def load_yaml(path: str | Path, model: type[Model], **parts: type[BaseModel]) -> Model:

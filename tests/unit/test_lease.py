@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from sys2ft.training import lease
-from sys2ft.training.lease import LOST, hold_lease, read_lease
+from sys2ft import lease
+from sys2ft.lease import LOST, hold_lease, read_lease
 
-HOLD = "import sys, time; from pathlib import Path; from sys2ft.training.lease import hold_lease\n"
+HOLD = "import sys, time; from pathlib import Path; from sys2ft.lease import hold_lease\n"
 HOLD += "with hold_lease(Path(sys.argv[1]), beat=0.05):\n    print('held', flush=True)\n    time.sleep(60)"
 ELSEWHERE = {"host": "another-node pid:[1]", "pid": 17, "started": "5", "job": "4711", "token": "x"}
 
@@ -99,7 +99,7 @@ def test_a_holder_elsewhere_keeps_it_as_long_as_it_gives_signs_of_life(tmp_path,
         assert time.monotonic() - ended[0] >= 0.9
     thread.join()
     out = capfd.readouterr().out
-    assert out.count("job 4711, process 17 on another-node trains this cell; waiting") == 1
+    assert out.count("job 4711, process 17 on another-node is at work here; waiting") == 1
     assert "is no more; going on" in out
 
 
@@ -115,7 +115,7 @@ def test_a_holder_that_was_taken_for_dead_ends_without_writing_more(tmp_path):
     holder = hold(tmp_path / "lease")
     (tmp_path / "lease").write_text(json.dumps(ELSEWHERE))
     assert holder.wait(10) == LOST
-    assert "job 4711, process 17 on another-node trains this cell now" in holder.stdout.read()
+    assert "job 4711, process 17 on another-node is at work here now" in holder.stdout.read()
     assert read_lease(tmp_path / "lease") == ELSEWHERE, "it took away what is not its own"
 
 

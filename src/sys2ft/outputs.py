@@ -1,0 +1,34 @@
+"""All that a study writes."""
+
+import pyarrow as pa
+
+from sys2ft import tables
+from sys2ft.paths import answer_paths, artefact_path, cell_path, study_paths
+from sys2ft.settings.study import Study
+
+
+def list_outputs(study: Study) -> dict[str, pa.Schema | None]:
+    """Where a study's outputs are, each once, in the order of the workflow; a table's with its schema."""
+    results, cells, stage = study.results, study.cells(), study.build_tables_stage()
+    teachers = {cell.resolved_teacher() for cell in cells} - {"none"}
+    found: dict[str, pa.Schema | None] = {}
+    for artefact in ("model", "items", "questions"):
+        schema = {"items": tables.ITEMS, "questions": tables.QUESTIONS}.get(artefact)
+        found |= {cell_path(results, artefact, cell): schema for cell in cells}
+    for teacher in sorted(teachers):
+        writes = [cell for cell in cells if cell.resolved_teacher() == teacher]
+        for shard in study.shards(teacher):
+            paths = study_paths(results, "completions", writes, stage.kinds, shard=shard)
+            found |= dict.fromkeys(paths, tables.COMPLETIONS)
+        for artefact, schema in (("study", tables.STUDY), ("study_counts", tables.STUDY_COUNTS)):
+            found |= dict.fromkeys(study_paths(results, artefact, writes, stage.kinds), schema)
+    sets = {name for cell in cells for name in study.replay_of(cell.protocol)}
+    found |= {artefact_path(results, "replay", replay=name): tables.REPLAY for name in sorted(sets)}
+    for artefact, schema in (("sequences", tables.SEQUENCES), ("train_log", tables.TRAIN_LOG), ("adapters", None)):
+        found |= {cell_path(results, artefact, cell): schema for cell in cells}
+    found |= dict.fromkeys(answer_paths(results, cells, stage.answers), tables.ANSWERS)
+    for artefact in ("base_retention", "retention"):
+        found |= {cell_path(results, artefact, cell): tables.RETENTION for cell in cells}
+    for name in ("answers", "retention", "study_counts", "cells", "effects"):
+        found[artefact_path(results, f"{name}_table")] = tables.SCHEMAS[name]
+    return found
