@@ -17,9 +17,30 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/analyse.smk"
 
 
+from sys2ft.cluster.runs import begin_run
+from sys2ft.outputs import list_outputs
+from sys2ft.preflight import check_environment
+
+
+onstart:
+    methods = map(str, workflow.deployment_settings.deployment_method)
+    try:
+        check_environment(STUDY, CONFIG_FILES, environments="conda" in methods)
+        # What the run's jobs are called in SLURM's queue; Snakemake tells it nowhere else.
+        begin_run(RESULTS, getattr(workflow.scheduler._executor, "run_uuid", None))
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
 rule all:
-    """The tables of the whole grid."""
+    """All that the study writes: what was deleted is made again."""
     default_target: True
+    input:
+        list(list_outputs(STUDY)),
+
+
+rule tables:
+    """The tables of the whole grid; what they were made from may have been deleted, to have room."""
     input:
         answers=pattern(RESULTS, "answers_table"),
         retention=pattern(RESULTS, "retention_table"),

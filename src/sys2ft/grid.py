@@ -7,7 +7,7 @@ axes that its artefact depends on, so sharing falls out of the path.
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass
 
 AXES = ("model", "method", "protocol", "teacher", "split", "seed")
 NONE = "none"  # the teacher of a protocol that trains on the news alone
@@ -45,7 +45,7 @@ class Cell:
 
     def keys(self) -> dict[str, str | int]:
         """Axis name to value, as columns of a table."""
-        return asdict(self)
+        return {axis: getattr(self, axis) for axis in AXES}
 
     def resolved_teacher(self) -> str:
         """The model that writes: `self` is the learner's own name."""

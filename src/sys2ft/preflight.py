@@ -1,25 +1,29 @@
 """Everything that can be checked before the first job starts, in one place."""
 
 import importlib.util
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sys2ft.cost.bill import Bill
+from sys2ft.cost.needs import zero_stage
 from sys2ft.errors import InputError
 from sys2ft.evaluation.questions import check_others_exist
 from sys2ft.evaluation.reading import check_readable
 from sys2ft.evaluation.tasks import task_files
-from sys2ft.grid import NONE
+from sys2ft.grid import NONE, Cell
 from sys2ft.models import check_source
 from sys2ft.news.items import NewsFile, check_unique, load_general, open_split, question_rows
 from sys2ft.paths import answer_paths, artefact_path, study_path
 from sys2ft.settings.base import WRITTEN
+from sys2ft.settings.resources import Launch
 from sys2ft.settings.study import Study, load_study
 from sys2ft.study.engines.recorded import check_rows, load_recorded
 from sys2ft.study.engines.vllm_offline import LORA_RANKS
 from sys2ft.study.replay import load_replay
+from sys2ft.yaml_files import read_config
 
 
 def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
@@ -31,7 +35,7 @@ def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
     study = load_study(config, file)
     news = check_news(study, file)
     check_models(study, file)
-    check_training(study, file)
+    check_costs(study, news, file)
     check_writing(study, file)
     check_teachers(study, news, file)
     check_recorded(study, news)
@@ -39,6 +43,16 @@ def open_study(config: Mapping[str, Any], file: str | Path) -> Study:
     task_files(study.retention)
     check_texts(study, file)
     return study
+
+
+def open_configured(files: Sequence[str]) -> Study:
+    """The same from files that are read over `config/config.yaml`, as `snakemake --configfile` does.
+
+    Raises:
+        InputError: likewise.
+    """
+    told = ["config/config.yaml", *files]
+    return open_study(read_config(told), " + ".join(reversed(told)))
 
 
 def check_news(study: Study, file: str | Path) -> dict[str, NewsFile]:
@@ -104,35 +118,33 @@ def check_models(study: Study, file: str | Path) -> None:
             check_source(name, study.models[name], file)
 
 
-def check_training(study: Study, file: str | Path) -> None:
-    """Check what fine-tuning by several processes needs.
+def check_costs(study: Study, news: Mapping[str, NewsFile], file: str | Path) -> None:
+    """Check that what every job needs can be computed and had, and what fine-tuning by several processes needs.
 
     Raises:
-        InputError: DeepSpeed's configuration cannot be read, or a method of the grid knows one process only.
+        InputError: a model's shape is unknown, no number of GPUs holds a job, DeepSpeed's configuration cannot be read,
+            or a method of the grid knows one process only.
     """
-    chosen: dict[str, dict[str, None]] = {}
-    for cell in study.cells():
-        chosen.setdefault(cell.model, {})[cell.method] = None
-    for model, methods in chosen.items():
-        resources, dtype = study.models[model].resources, study.models[model].dtype
-        if resources.world == 1:
-            full = next((name for name in methods if study.methods[name].kind == "full"), None)
-            if full and resources.activation_checkpointing and dtype == "bfloat16":
-                field = f"models.{model}.resources.activation_checkpointing"
-                problem = f"'{full}' in bfloat16 cannot do it in one process, which casts the weights for each pass"
-                raise InputError(file, field, problem, "give several GPUs, write dtype: float32, or set it to false")
-            continue
-        try:
-            stage = json.loads(Path(resources.deepspeed).read_text(encoding="utf-8"))["zero_optimization"]["stage"]
-        except (OSError, ValueError, KeyError, TypeError):
-            stage = None
-        if stage not in (1, 2, 3):
-            problem = f"{resources.deepspeed} is missing, or gives no zero_optimization.stage of 1 to 3"
-            raise InputError(file, f"models.{model}.resources.deepspeed", problem, "name one of config/deepspeed/")
-        for method in methods:
-            if study.methods[method].half or study.methods[method].lift:
-                problem = f"half and lift train in one process, and '{model}' is trained by {resources.world}"
-                raise InputError(file, f"methods.{method}", problem, "give the model one GPU, or exclude the method")
+    bill = Bill(study, file, news)
+    bill.check()
+    for cell in dict.fromkeys(replace(cell, seed=0, teacher=NONE) for cell in study.cells()):
+        _check_launch(study, cell, bill.launch(cell.keys()), file)
+
+
+def _check_launch(study: Study, cell: Cell, launch: Launch, file: str | Path) -> None:
+    method, model = study.methods[cell.method], cell.model
+    several = launch.world > 1
+    if several and zero_stage(str(launch.deepspeed)) is None:
+        problem = f"{launch.deepspeed} is missing, or gives no zero_optimization.stage of 1 to 3"
+        raise InputError(file, f"models.{model}.resources.deepspeed", problem, "name one of config/deepspeed/")
+    if several and (method.half or method.lift):
+        problem = f"half and lift train in one process, and '{model}' is trained by {launch.world}"
+        raise InputError(file, f"methods.{cell.method}", problem, "give the model one GPU, or exclude the method")
+    casts = not several and method.kind == "full" and study.models[model].dtype == "bfloat16"
+    if casts and launch.activation_checkpointing:
+        field = f"models.{model}.resources.activation_checkpointing"
+        problem = f"'{cell.method}' in bfloat16 cannot do it in one process, which casts the weights for each pass"
+        raise InputError(file, field, problem, "give several GPUs, write dtype: float32, or set it to false")
 
 
 def check_writing(study: Study, file: str | Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from sys2ft.code_versions import read_versions
+from sys2ft.cost.bill import Bill
 from sys2ft.errors import InputError
 from sys2ft.news.items import load_news
 from sys2ft.paths import study_path
@@ -23,7 +24,8 @@ from sys2ft.yaml_files import read_yaml
 ROOT = Path(__file__).parents[2]
 FILE = "config/mine.yaml"
 SHIPPED = read_yaml(ROOT / "config/config.yaml")
-RANDOM_MODEL = {"source": {"kind": "random", "architecture": "llama", "shape": {"hidden_size": 32}}}
+SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+RANDOM_MODEL = {"source": {"kind": "random", "architecture": "llama", "shape": SHAPE}}
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -190,6 +192,7 @@ def test_a_key_of_a_model_source_is_named_as_it_is_written():
 def test_a_hub_revision_that_is_a_full_commit_is_accepted():
     config = shipped_config()
     config["models"]["tiny"]["source"] = {"kind": "hub", "repository": "owner/name", "revision": "0123456789" * 4}
+    config["models"]["tiny"]["shape"] = SHAPE | {"model_type": "llama", "vocab_size": 259}
     open_study(config, FILE)
 
 
@@ -275,6 +278,7 @@ def test_a_gguf_file_with_another_checksum_is_refused_with_the_one_it_has(projec
 def test_a_gguf_file_with_the_checksum_is_accepted(project):
     config = shipped_config()
     gguf(project, sha256=hashlib.sha256(b"weights").hexdigest())(config)
+    config["models"]["tiny"]["shape"] = SHAPE | {"model_type": "llama", "vocab_size": 259}
     open_study(config, FILE)
 
 
@@ -597,11 +601,13 @@ def test_a_served_teacher_needs_an_endpoint_and_has_resources_of_its_own(monkeyp
     assert_says(str(caught.value), FILE, "teachers.served.endpoint", "give it, or set OPENAI_BASE_URL")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
     check_environment(study, FILE)
-    assert study.teacher_resources("served").runtime == 900
-    assert study.teacher_resources("tiny") == study.models["tiny"].resources
+    keys = {"kind": "self_qa", "split": "events"}
+    assert Bill(study, FILE).resource("generate_study", "runtime", keys | {"teacher": "served"}) == 900
+    assert Bill(study, FILE).resource("generate_study", "runtime", keys | {"teacher": "tiny"}) == 10
     served["resources"]["runtime"] = 10
     again = load_study(config, FILE)
-    assert again.generate_study_stage("served", "self_qa") == study.generate_study_stage("served", "self_qa")
+    told = again.generate_study_stage("served", "self_qa").model_dump()
+    assert told == study.generate_study_stage("served", "self_qa").model_dump()
 
 
 # ---------------------------------------------------------------------------------------------- filler and general text

@@ -483,22 +483,6 @@ def test_the_tables_know_what_each_method_updates():
     assert load_study(config).build_tables_stage().methods == {"lora": "lora", "mine": "full"}
 
 
-@pytest.mark.parametrize(
-    ("resources", "processes", "world"),
-    [
-        ({}, 1, 1),
-        ({"gpu": 4}, 4, 4),
-        ({"gpu": 4, "nodes": 2}, 4, 8),
-        ({"nodes": 2}, 1, 2),
-        ({"processes": 2}, 2, 2),
-        ({"gpu": 4, "processes": 1}, 1, 1),
-    ],
-)
-def test_a_process_a_gpu_trains_unless_a_model_says_otherwise(resources, processes, world):
-    found = ModelResources(**resources)
-    assert (found.node_processes, found.world) == (processes, world)
-
-
 SHADOWS = ("self_qa_shadowed_loss", "self_qa_other_news", "self_qa_other_news_loss", "self_qa_filler")
 
 
@@ -833,6 +817,8 @@ def test_an_entry_of_the_catalogue_that_is_not_selected_reaches_no_job(path, val
         ("models.smollm2-135m.resources.nodes", 2),
         ("models.smollm2-135m.resources.processes", 2),
         ("models.smollm2-135m.resources.gpu", 2),
+        ("models.smollm2-135m.shape", None),
+        ("device", "h100"),
         ("models.smollm2-135m.resources.activation_checkpointing", True),
         ("training", {"checkpoint_minutes": 1, "tensorboard": True}),
         ("training.checkpoint_minutes", 1),

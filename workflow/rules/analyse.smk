@@ -6,11 +6,16 @@ Out: tables/audit.parquet (a target of its own: `snakemake audit_dataset`);
      tables/answers.parquet, retention.parquet, cells.parquet, effects.parquet, each with a CSV twin
 """
 
+from sys2ft.paths import answer_paths, study_paths
+
 
 localrules:
     audit_dataset,
     build_tables,
     estimate_effects,
+
+
+RECORDED = sorted({t.path for t in STUDY.teachers.values() if t.path})
 
 
 rule build_tables:
@@ -98,7 +103,7 @@ rule audit_dataset:
             artefact_path(RESULTS, "questions", split=split)
             for split in STUDY.grid.split
         ],
-        study=sorted({t.path for t in STUDY.teachers.values() if t.path}),
+        study=ancient(RECORDED),
         answers=sorted(
             {
                 cell_path(RESULTS, "base_answers", cell)
@@ -116,6 +121,7 @@ rule audit_dataset:
     conda:
         "../../envs/workflow.yaml"
     params:
+        said=said(lambda wildcards: RECORDED),
         version=VERSIONS["audit_dataset"],
     shell:
         """

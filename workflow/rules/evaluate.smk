@@ -8,10 +8,13 @@ Out: score_base/model=.../split=.../answers.parquet, score_answers/<cell>/answer
      score_base_retention/model=.../retention.parquet, score_retention/<cell>/retention.parquet
 """
 
+from sys2ft.evaluation.tasks import task_files
 
-def writing_environment(wildcards):
-    """The environment that writes answers: vLLM pins its own torch."""
-    return "generate" if STUDY.writing.engine == "vllm" else "train"
+TASKS = task_files(STUDY.retention)
+SAID = said(lambda wildcards: TASKS)(None)
+
+# The environment that writes answers: vLLM pins its own torch.
+WRITING = "generate" if STUDY.writing.engine == "vllm" else "train"
 
 
 rule score_base:
@@ -28,11 +31,11 @@ rule score_base:
         times("base_answers", "score_base")
     conda:
         "../../envs/train.yaml"
-    threads: need("threads", learner)
+    threads: need("score_base", "threads")
     resources:
-        gpu=need("gpu", learner),
-        mem_mb=need("mem_mb", learner),
-        runtime=need("runtime", learner),
+        gpu=need("score_base", "gpu"),
+        mem_mb=need("score_base", "mem_mb"),
+        runtime=need("score_base", "runtime"),
     params:
         settings=told(STUDY.score_stage, "split"),
         axes=axes("model", "split"),
@@ -67,15 +70,15 @@ rule score_answers:
         times("answers", "score_answers")
     conda:
         "../../envs/train.yaml"
-    threads: need("threads", learner)
+    threads: need("score_answers", "threads")
     resources:
-        gpu=need("gpu", learner),
-        mem_mb=need("mem_mb", learner),
-        runtime=need("runtime", learner),
+        gpu=need("score_answers", "gpu"),
+        mem_mb=need("score_answers", "mem_mb"),
+        runtime=need("score_answers", "runtime"),
     params:
         settings=told(STUDY.score_stage, "split"),
         method=told(STUDY.fine_tune_stage, "method"),
-        cell=cell_name,
+        cell=CELL,
         version=VERSIONS["score_answers"],
     shell:
         """
@@ -107,19 +110,17 @@ rule write_base:
     benchmark:
         times("base_written", "write_base")
     conda:
-        lambda wildcards: f"../../envs/{writing_environment(wildcards)}.yaml"
-    threads: need("threads", learner)
+        f"../../envs/{WRITING}.yaml"
+    threads: need("write_base", "threads")
     resources:
-        gpu=need("gpu", learner),
-        mem_mb=need("mem_mb", learner),
-        runtime=need("runtime", learner),
+        gpu=need("write_base", "gpu"),
+        mem_mb=need("write_base", "mem_mb"),
+        runtime=need("write_base", "runtime"),
     params:
-        environment=writing_environment,
+        environment=WRITING,
         settings=told(STUDY.write_stage, "split"),
         axes=axes("model", "split"),
-        requests=lambda wildcards: artefact_path(
-            RESULTS, "base_written_requests", **wildcards
-        ),
+        requests=pattern(RESULTS, "base_written_requests"),
         version=VERSIONS["write_base"],
     shell:
         USE_ENVIRONMENT + """
@@ -152,20 +153,18 @@ rule write_answers:
     benchmark:
         times("written", "write_answers")
     conda:
-        lambda wildcards: f"../../envs/{writing_environment(wildcards)}.yaml"
-    threads: need("threads", learner)
+        f"../../envs/{WRITING}.yaml"
+    threads: need("write_answers", "threads")
     resources:
-        gpu=need("gpu", learner),
-        mem_mb=need("mem_mb", learner),
-        runtime=need("runtime", learner),
+        gpu=need("write_answers", "gpu"),
+        mem_mb=need("write_answers", "mem_mb"),
+        runtime=need("write_answers", "runtime"),
     params:
-        environment=writing_environment,
+        environment=WRITING,
         settings=told(STUDY.write_stage, "split"),
         method=told(STUDY.fine_tune_stage, "method"),
-        cell=cell_name,
-        requests=lambda wildcards: artefact_path(
-            RESULTS, "written_requests", **wildcards
-        ),
+        cell=CELL,
+        requests=pattern(RESULTS, "written_requests"),
         version=VERSIONS["write_answers"],
     shell:
         USE_ENVIRONMENT + """
@@ -190,7 +189,7 @@ rule score_base_retention:
     """Put the tasks of retention to a base model."""
     input:
         model=pattern(RESULTS, "model"),
-        tasks=task_files(STUDY.retention),
+        tasks=ancient(TASKS),
     output:
         pattern(RESULTS, "base_retention"),
     log:
@@ -199,13 +198,15 @@ rule score_base_retention:
         times("base_retention", "score_base_retention")
     conda:
         "../../envs/train.yaml"
-    threads: need("threads", learner)
+    threads: need("score_base_retention", "threads")
     resources:
-        gpu=need("gpu", learner),
-        mem_mb=need("mem_mb", learner),
-        runtime=need("runtime", learner),
+        gpu=need("score_base_retention", "gpu"),
+        mem_mb=need("score_base_retention", "mem_mb"),
+        runtime=need("score_base_retention", "runtime"),
+        batch_size=need("score_base_retention", "batch_size"),
     params:
-        settings=told(STUDY.score_retention_stage),
+        settings=told(STUDY.score_base_retention_stage),
+        said=SAID,
         version=VERSIONS["score_base_retention"],
     shell:
         """
@@ -215,7 +216,7 @@ rule score_base_retention:
             --model {input.model:q} \
             --include {STUDY.retention.include:q} \
             --tokens-per-pass {STUDY.scoring.tokens_per_pass} \
-            --batch-size {STUDY.retention.batch_size} \
+            --batch-size {resources.batch_size} \
             --output {output:q} \
             >{log:q} 2>&1
         """
@@ -227,7 +228,7 @@ rule score_retention:
         model=pattern(RESULTS, "model"),
         adapters=pattern(RESULTS, "adapters"),
         train_log=pattern(RESULTS, "train_log"),
-        tasks=task_files(STUDY.retention),
+        tasks=ancient(TASKS),
     output:
         pattern(RESULTS, "retention"),
     log:
@@ -236,18 +237,18 @@ rule score_retention:
         times("retention", "score_retention")
     conda:
         "../../envs/train.yaml"
-    threads: need("threads", learner)
+    threads: need("score_retention", "threads")
     resources:
-        gpu=need("gpu", learner),
-        mem_mb=need("mem_mb", learner),
-        runtime=need("runtime", learner),
+        gpu=need("score_retention", "gpu"),
+        mem_mb=need("score_retention", "mem_mb"),
+        runtime=need("score_retention", "runtime"),
+        batch_size=need("score_retention", "batch_size"),
     params:
         settings=told(STUDY.score_retention_stage),
+        said=SAID,
         method=told(STUDY.fine_tune_stage, "method"),
-        cell=cell_name,
-        unfinished=lambda wildcards: artefact_path(
-            RESULTS, "retention_unfinished", **wildcards
-        ),
+        cell=CELL,
+        unfinished=pattern(RESULTS, "retention_unfinished"),
         version=VERSIONS["score_retention"],
     shell:
         """
@@ -260,7 +261,7 @@ rule score_retention:
             --train-log {input.train_log:q} \
             --include {STUDY.retention.include:q} \
             --tokens-per-pass {STUDY.scoring.tokens_per_pass} \
-            --batch-size {STUDY.retention.batch_size} \
+            --batch-size {resources.batch_size} \
             --unfinished {params.unfinished:q} \
             --output {output:q} \
             >{log:q} 2>&1

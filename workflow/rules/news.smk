@@ -11,15 +11,15 @@ localrules:
 
 
 def news_file(wildcards):
-    """The file of a split, as a named input; none for one that is drawn from a seed."""
+    """The file of a split; none for one that is drawn from a seed."""
     path = STUDY.splits[wildcards.split].path
-    return {"news": path} if path else {}
+    return [path] if path else []
 
 
 rule validate_news:
     """Check a split's items and questions and write them as tables."""
     input:
-        unpack(news_file),
+        news=ancient(news_file),
     output:
         news_items=pattern(RESULTS, "items"),
         questions=pattern(RESULTS, "questions"),
@@ -31,16 +31,15 @@ rule validate_news:
         "../../envs/workflow.yaml"
     params:
         settings=told(STUDY.validate_news_stage, "split"),
-        news=lambda wildcards, input: (
-            f"--news {input.news}" if "news" in input.keys() else ""
-        ),
+        news=lambda wildcards: [f"--news={path}" for path in news_file(wildcards)],
+        said=said(news_file),
         version=VERSIONS["validate_news"],
     shell:
         """
         python workflow/scripts/validate_news.py \
             --settings {params.settings:q} \
             --split {wildcards.split:q} \
-            {params.news} \
+            {params.news:q} \
             --output-items {output.news_items:q} \
             --output-questions {output.questions:q} \
             >{log:q} 2>&1

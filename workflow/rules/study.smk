@@ -10,39 +10,38 @@ Out: generate_study/teacher=.../kind=.../split=.../seed=.../shard=.../completion
 
 localrules:
     prepare_replay,
-    filter_study,
 
 
-onstart:
-    methods = map(str, workflow.deployment_settings.deployment_method)
-    try:
-        check_environment(STUDY, CONFIG_FILES, environments="conda" in methods)
-    except InputError as error:
-        raise WorkflowError(str(error)) from None
+# In front of a command that may run vLLM: its environment, where conda activated none.
+USE_ENVIRONMENT = """
+        if [ {params.environment} = generate ] && ! command -v vllm >/dev/null; then
+            export PATH="$PWD/.venv-generate/bin:$PATH"
+        fi
+        """
 
 
-def teacher_source(wildcards):
-    """What the teacher is read from: a prepared model, or recorded study data; nothing where it is served."""
-    teacher = STUDY.teacher(wildcards.teacher)
-    if teacher.engine == "openai":
-        return {}
-    return {
-        "source": teacher.path
-        or artefact_path(RESULTS, "model", model=writer(wildcards))
-    }
+def teacher_model(wildcards):
+    """The prepared model that writes; none writes what is recorded or served."""
+    model = STUDY.teacher(wildcards.teacher).model
+    return [artefact_path(RESULTS, "model", model=model)] if model else []
+
+
+def teacher_file(wildcards):
+    """Recorded study data, where the teacher has them."""
+    path = STUDY.teacher(wildcards.teacher).path
+    return [path] if path else []
+
+
+def replay_files(wildcards):
+    """Questions that must not be trained, and the file of a set of general text, where it has one."""
+    path = STUDY.replay[wildcards.replay].path
+    return [STUDY.retention.path, *([path] if path else [])]
 
 
 def environment(wildcards):
     """The environment that runs the teacher: vLLM pins its own torch."""
     engine = STUDY.teacher(wildcards.teacher).engine
     return "generate" if engine == "vllm" else "train"
-
-
-def teaching(resource):
-    """A resource: what a teacher's job needs."""
-    return lambda wildcards: getattr(
-        STUDY.teacher_resources(wildcards.teacher), resource
-    )
 
 
 def all_completions(wildcards):
@@ -56,8 +55,7 @@ def all_completions(wildcards):
 rule prepare_replay:
     """Fetch a set of general text; local, because compute nodes often lack a network."""
     input:
-        general=STUDY.retention.path,
-        replay=lambda wildcards: STUDY.replay[wildcards.replay].path or [],
+        ancient(replay_files),
     output:
         pattern(RESULTS, "replay"),
     log:
@@ -68,13 +66,14 @@ rule prepare_replay:
         "../../envs/train.yaml"
     params:
         settings=told(STUDY.prepare_replay_stage, "replay"),
+        said=said(replay_files),
         version=VERSIONS["prepare_replay"],
     shell:
         """
         python workflow/scripts/prepare_replay.py \
             --settings {params.settings:q} \
             --name {wildcards.replay:q} \
-            --general {input.general:q} \
+            --general {STUDY.retention.path:q} \
             --output {output:q} \
             >{log:q} 2>&1
         """
@@ -83,7 +82,8 @@ rule prepare_replay:
 rule generate_study:
     """Have the items of a split, or a shard of them, studied by a teacher: one kind of study data."""
     input:
-        unpack(teacher_source),
+        model=teacher_model,
+        recorded=ancient(teacher_file),
         news_items=pattern(RESULTS, "items"),
     output:
         pattern(RESULTS, "completions"),
@@ -93,19 +93,21 @@ rule generate_study:
         times("completions", "generate_study")
     conda:
         lambda wildcards: f"../../envs/{environment(wildcards)}.yaml"
-    threads: teaching("threads")
+    threads: need("generate_study", "threads")
     resources:
-        gpu=teaching("gpu"),
-        mem_mb=teaching("mem_mb"),
-        runtime=teaching("runtime"),
+        gpu=need("generate_study", "gpu"),
+        mem_mb=need("generate_study", "mem_mb"),
+        runtime=need("generate_study", "runtime"),
     params:
         environment=environment,
         settings=told(STUDY.generate_study_stage, "teacher", "kind"),
         axes=axes("teacher", "kind", "split", "seed"),
-        source=lambda wildcards, input: (
-            ["--source", input.source] if "source" in input.keys() else []
-        ),
-        requests=lambda wildcards: artefact_path(RESULTS, "requests", **wildcards),
+        source=lambda wildcards: [
+            f"--source={path}"
+            for path in teacher_model(wildcards) + teacher_file(wildcards)
+        ],
+        said=said(teacher_file),
+        requests=pattern(RESULTS, "requests"),
         version=VERSIONS["generate_study"],
     shell:
         USE_ENVIRONMENT + """

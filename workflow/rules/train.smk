@@ -5,13 +5,11 @@ In:  items, study data, the learner
 Out: compose_training/.../sequences.parquet; fine_tune/<cell>/adapters/, train_log.parquet
 """
 
-
-localrules:
-    compose_training,
+from sys2ft.grid import resolve_teacher
 
 
 def material_of(wildcards):
-    """What a protocol trains beside the news, as named inputs: study data and their cost, general text, filler."""
+    """What a protocol trains beside the news, as named inputs: study data and their cost, general text."""
     keys = dict(wildcards) | {
         "teacher": resolve_teacher(wildcards.teacher, wildcards.model)
     }
@@ -25,14 +23,19 @@ def material_of(wildcards):
             artefact_path(RESULTS, "study_counts", **keys, kind=k) for k in kinds
         ],
         "replay": [artefact_path(RESULTS, "replay", replay=name) for name in sets],
-        "filler": STUDY.filler_of(wildcards.protocol),
     }
+
+
+def filler_file(wildcards):
+    """Prose that stands in place of news, where the protocol has it."""
+    return STUDY.filler_of(wildcards.protocol)
 
 
 rule compose_training:
     """Make a protocol's training sequences, as the learner reads them, with their loss masks."""
     input:
         unpack(material_of),
+        filler=ancient(filler_file),
         model=pattern(RESULTS, "model"),
         news_items=pattern(RESULTS, "items"),
     output:
@@ -46,6 +49,7 @@ rule compose_training:
     params:
         settings=told(STUDY.compose_training_stage, "protocol"),
         axes=axes("model", "protocol", "teacher", "split", "seed"),
+        said=said(filler_file),
         version=VERSIONS["compose_training"],
     shell:
         """
@@ -77,19 +81,20 @@ rule fine_tune:
         times("adapters", "fine_tune")
     conda:
         "../../envs/train.yaml"
-    threads: need("threads", learner)
+    threads: need("fine_tune", "threads")
     resources:
-        gpu=need("all_gpus", learner),
-        mem_mb=need("mem_mb", learner),
-        runtime=need("runtime", learner),
-        nodes=need("nodes", learner),
-        processes=need("node_processes", learner),
-        tokens_per_pass=need("tokens_per_pass", learner),
-        deepspeed=need("deepspeed", learner),
-        activation_checkpointing=need("saves_memory", learner),
+        gpu=need("fine_tune", "gpu"),
+        mem_mb=need("fine_tune", "mem_mb"),
+        runtime=need("fine_tune", "runtime"),
+        nodes=need("fine_tune", "nodes"),
+        gres=need("fine_tune", "gres"),
+        mpi=need("fine_tune", "mpi"),
+        tasks_per_node=need("fine_tune", "tasks_per_node"),
+        cpus_per_task=need("fine_tune", "cpus_per_task"),
+        launch=need("fine_tune", "launch"),
     params:
         settings=told(STUDY.fine_tune_stage, "method"),
-        cell=cell_name,
+        cell=CELL,
         version=VERSIONS["fine_tune"],
     shell:
         """
@@ -100,11 +105,8 @@ rule fine_tune:
             --sequences {input.sequences:q} \
             --output-adapters {output.adapters:q} \
             --output-log {output.train_log:q} \
-            --nodes {resources.nodes} \
-            --processes {resources.processes} \
-            --deepspeed {resources.deepspeed:q} \
-            --tokens-per-pass {resources.tokens_per_pass} \
-            --activation-checkpointing {resources.activation_checkpointing} \
+            --version {params.version} \
+            --launch-settings {resources.launch:q} \
             --checkpoint-minutes {STUDY.training.checkpoint_minutes} \
             --tensorboard {STUDY.training.tensorboard:d} \
             >{log:q} 2>&1

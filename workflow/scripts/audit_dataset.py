@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
 
-    from sys2ft.cli import format_rows
+    from sys2ft.commands.results import format_rows
     from sys2ft.news.audit import audit
     from sys2ft.study.engines.recorded import load_recorded, recorded_texts
     from sys2ft.tables import ANSWERS, AUDIT, ITEMS, QUESTIONS, build_table, read_rows, write_table

@@ -22,32 +22,31 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output-adapters", required=True, type=Path)
     parser.add_argument("--output-log", required=True, type=Path)
     parser.add_argument("--version", type=int, default=0, help="of the code: what another one has learned is no use")
-    parser.add_argument("--nodes", type=int, default=1)
-    parser.add_argument("--processes", type=int, default=1, help="on each node; several train with DeepSpeed")
-    parser.add_argument("--deepspeed", type=Path, help="DeepSpeed's configuration, for several processes")
-    parser.add_argument("--tokens-per-pass", type=int, default=2048)
-    parser.add_argument("--activation-checkpointing", type=int, choices=(0, 1), default=0)
+    parser.add_argument("--launch-settings", default="{}", help="JSON of Launch: processes, and tokens of a pass")
     parser.add_argument("--checkpoint-minutes", type=float, default=10.0)
     parser.add_argument("--tensorboard", type=int, choices=(0, 1), default=0)
     args = parser.parse_args(argv)
 
+    from sys2ft.settings.resources import Launch
     from sys2ft.training.launch import join, leave, meet, relaunch
 
-    relaunch(args.nodes, args.processes)
+    launch = Launch.model_validate_json(args.launch_settings)
+    relaunch(launch.nodes, launch.processes)
     join()
 
     from sys2ft.grid import Cell
+    from sys2ft.lease import hold_lease
     from sys2ft.settings.stages import FineTuneStage
     from sys2ft.tables import SEQUENCES, TRAIN_LOG, build_table, read_rows, write_table
     from sys2ft.training.cell import Run, fine_tune_cell, is_first
     from sys2ft.training.checkpoint import InterruptedTraining
-    from sys2ft.training.lease import hold_lease
 
     stage, cell = FineTuneStage.model_validate_json(args.settings), Cell.from_path(args.cell)
     unfinished = args.output_adapters.parent / "unfinished"
     curves = args.output_adapters.parent / "tensorboard" if args.tensorboard else None
-    saves = bool(args.activation_checkpointing)
-    run = Run(unfinished, args.version, args.tokens_per_pass, saves, args.deepspeed, args.checkpoint_minutes, curves)
+    deepspeed = Path(launch.deepspeed) if launch.deepspeed else None
+    spread = (launch.tokens_per_pass, launch.activation_checkpointing, deepspeed)
+    run = Run(unfinished, args.version, *spread, args.checkpoint_minutes, curves)
     with hold_lease(unfinished.with_name("lease")) if is_first() else nullcontext():
         meet()
         try:

@@ -36,8 +36,8 @@ def main(argv: list[str] | None = None) -> None:
 
     stage = ScoreRetentionStage.model_validate_json(args.settings)
     trained, cell = FineTuneStage.model_validate_json(args.method), Cell.from_path(args.cell)
-    learned = find_learned(args.model, args.adapters, read_rows(TRAIN_LOG, args.train_log))
-    readers = {one.name: one.name for one in learned[-1]}
+    end = find_learned(args.model, args.adapters, read_rows(TRAIN_LOG, args.train_log))[-1][: stage.adapters]
+    learned, readers = [end], {one.name: one.name for one in end}
     tasks, capacity = open_tasks(stage.tasks, args.include), Capacity(args.tokens_per_pass, args.batch_size)
     tokenizer = load_tokenizer(args.model)
     files = task_files(RetentionSettings(tasks=stage.tasks, include=args.include))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sys2ft.errors import InputError
 from sys2ft.plan import Job, dry_run
+from sys2ft.settings.resources import Launch
 
 if TYPE_CHECKING:
     from submitit import Executor
@@ -98,6 +99,8 @@ def find_job(target: str, arguments: Sequence[str]) -> Job:
 def open_executor(job: Job, folder: Path, cluster: str, slurm: dict[str, Any]) -> "Executor":
     """submitit's executor, asking for what the workflow would ask for.
 
+    On SLURM each process that trains is a task of the job; elsewhere the command starts them itself.
+
     Args:
         folder: of submitit's own files and the logs.
         cluster: `slurm`, or `local` for this machine.
@@ -106,20 +109,16 @@ def open_executor(job: Job, folder: Path, cluster: str, slurm: dict[str, Any]) -
     from submitit import AutoExecutor
 
     told = job.resources
-    nodes, processes = int(told.get("nodes", 1)), _processes(job)
+    launch = Launch.model_validate_json(told.get("launch", "{}"))
+    nodes, processes = (launch.nodes, launch.processes) if cluster == "slurm" else (1, 1)
     executor = AutoExecutor(folder=folder, cluster=cluster)
     executor.update_parameters(
         name=f"sys2ft_{job.rule}", timeout_min=int(told.get("runtime", 60)), nodes=nodes, tasks_per_node=processes,
-        cpus_per_task=job.threads, mem_gb=told.get("mem_mb", 4000) / 1000,
+        cpus_per_task=max(1, job.threads // processes), mem_gb=told.get("mem_mb", 4000) / 1000,
         gpus_per_node=int(told.get("gpu", 0)) // nodes,
         **{f"slurm_{name}": value for name, value in slurm.items() if value is not None},
     )  # fmt: skip
     return executor
-
-
-def _processes(job: Job) -> int:
-    """Tasks a node, where SLURM starts the processes that train together."""
-    return int(job.resources.get("tasks_per_node", 1))
 
 
 def submit_job(job: Job, executor: "Executor") -> "Submitted[int]":

@@ -93,6 +93,8 @@ def open_tasks(names: Sequence[str], include: str) -> TaskManager:
     Raises:
         ValueError: one that is wanted is not among them.
     """
+    from sys2ft.news.items import load_general  # noqa: F401  tasks in config/lm_eval read their questions with it
+
     tasks = TaskManager(include_path=include, include_defaults=False)
     if not all(tasks.match_tasks([name]) for name in names):  # reading all of the harness's takes seconds
         tasks = TaskManager(include_path=include)

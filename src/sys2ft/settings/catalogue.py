@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from sys2ft.settings.base import Dtype, Frozen, Mode, Name, check_template
 from sys2ft.settings.methods import HalfSettings, LiftSettings, LinesSettings, MaskedInputSettings
+from sys2ft.settings.resources import ModelResources, ModelShape
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -51,47 +52,6 @@ class RandomSource(Frozen):
     seed: int = 0
 
 
-class ModelResources(Frozen):
-    """What a job that holds this model needs; where it runs is the profile's business."""
-
-    threads: int = Field(1, ge=1)
-    gpu: int = Field(0, ge=0)
-    mem_mb: int = Field(4000, ge=1)
-    """Main memory, in MB."""
-    runtime: int = Field(60, ge=1)
-    """Minutes."""
-    nodes: int = Field(1, ge=1)
-    """Nodes that fine-tune a cell together, each with the GPUs and processes given here."""
-    processes: int | None = Field(None, ge=1)
-    """Processes a node that fine-tune a cell together, with DeepSpeed when there are several; null: one a GPU."""
-    deepspeed: str = "config/deepspeed/zero2.json"
-    """DeepSpeed's configuration, used when several processes fine-tune a cell together."""
-    tokens_per_pass: int = Field(2048, ge=16)
-    """Tokens in one forward and backward pass of fine-tuning; bounds memory, and results do not depend on it."""
-    activation_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, more time."""
-
-    @property
-    def all_gpus(self) -> int:
-        """GPUs of all nodes that fine-tune a cell together."""
-        return self.nodes * self.gpu
-
-    @property
-    def saves_memory(self) -> int:
-        """`activation_checkpointing` as a number."""
-        return int(self.activation_checkpointing)
-
-    @property
-    def world(self) -> int:
-        """Processes that fine-tune a cell together."""
-        return self.nodes * self.node_processes
-
-    @property
-    def node_processes(self) -> int:
-        """The same on each node."""
-        return self.processes or max(1, self.gpu)
-
-
 class ModelSettings(Frozen):
     """A causal language model that can learn, teach, or both."""
 
@@ -99,6 +59,8 @@ class ModelSettings(Frozen):
     dtype: Dtype = "bfloat16"
     """Of the frozen weights and of the arithmetic; adapters are kept in float32."""
     licence: str = ""
+    shape: ModelShape | None = None
+    """For what its jobs need to be computed before it is fetched; null: that of its source or of the prepared model."""
     resources: ModelResources = ModelResources()
 
 
@@ -272,8 +234,8 @@ class TeacherSettings(Frozen):
     """Requests decoded together, or in flight at a server."""
     shards: int = Field(1, ge=1)
     """Jobs that share the items of a split; each has the GPUs of the model's resources."""
-    resources: ModelResources = ModelResources()
-    """Of a job that asks a server or reads a file; a model that runs has resources of its own."""
+    resources: ModelResources = Field(ModelResources(), exclude=True)
+    """Of a job that asks a server or reads a file; a model that runs has resources of its own. No job is told."""
 
     @model_validator(mode="after")
     def _fields_of_the_engine(self) -> "TeacherSettings":

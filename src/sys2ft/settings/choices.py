@@ -133,6 +133,8 @@ class RetentionSettings(Frozen):
     """A folder with task files of your own."""
     limit: int | None = Field(None, ge=1)
     """The first documents of each task; null: all."""
+    adapters: int | None = Field(None, ge=1)
+    """How many adapters or models of a cell answer, the first in the order of its items; null: all."""
     chat_template: bool = True
     """Whether questions are put as chats."""
     batch_size: int = Field(16, ge=1)

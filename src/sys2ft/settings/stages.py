@@ -129,6 +129,8 @@ class ScoreRetentionStage(Frozen):
     tasks: tuple[str, ...]
     limit: int | None
     chat_template: bool
+    adapters: int | None = None
+    """Of a base there is none to count."""
 
 
 class EstimateEffectsStage(Frozen):

@@ -13,7 +13,6 @@ from sys2ft.settings.base import WRITTEN, Frozen, Mode, Name
 from sys2ft.settings.catalogue import (
     KindSettings,
     MethodSettings,
-    ModelResources,
     ModelSettings,
     ProtocolSettings,
     ReplaySettings,
@@ -32,6 +31,7 @@ from sys2ft.settings.choices import (
     WritingSettings,
 )
 from sys2ft.settings.prompts import KindPrompts, load_prompts
+from sys2ft.settings.resources import DeviceName
 from sys2ft.settings.stages import (
     BuildTablesStage,
     ComposeTrainingStage,
@@ -57,6 +57,8 @@ class Study(Frozen):
 
     results: str = Field("results", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
     """The folder that everything is written to, relative to the project."""
+    device: DeviceName = "cpu"
+    """What jobs that hold a model run on, to compute what they need; no result depends on it."""
     models: dict[Name, ModelSettings]
     methods: dict[Name, MethodSettings]
     protocols: dict[Name, ProtocolSettings]
@@ -136,11 +138,6 @@ class Study(Frozen):
         runs_it = settings.engine in RUNNING and name in self.models
         return settings.model_copy(update={"model": name}) if runs_it else settings
 
-    def teacher_resources(self, name: str) -> ModelResources:
-        """What a job of a teacher needs: what its model says, or the teacher itself where no model runs."""
-        teacher = self.teacher(name)
-        return self.models[teacher.model].resources if teacher.model else teacher.resources
-
     # What one job is told, by stage.
     def prepare_model_stage(self, model: str) -> PrepareModelStage:
         """Settings of `prepare_model`."""
@@ -167,7 +164,7 @@ class Study(Frozen):
         """Settings of `generate_study`."""
         limits = self.kinds[kind].model_dump(exclude={"prompts", "min_kept"})
         return GenerateStudyStage(
-            teacher=self.teacher(teacher).model_copy(update={"resources": ModelResources()}),
+            teacher=self.teacher(teacher),
             prompts=self._prompts(kind),
             rows=self.budget.study_rows,
             context=self.prompts.context,
@@ -220,10 +217,14 @@ class Study(Frozen):
         writing = WritingSettings(**self.writing.model_dump(include=names))
         return WriteStage(scoring=scoring, writing=writing, context=self.prompts.context)
 
-    def score_retention_stage(self) -> ScoreRetentionStage:
-        """Settings of `score_base_retention` and `score_retention`."""
+    def score_base_retention_stage(self) -> ScoreRetentionStage:
+        """Settings of `score_base_retention`."""
         told = self.retention
         return ScoreRetentionStage(tasks=told.tasks, limit=told.limit, chat_template=told.chat_template)
+
+    def score_retention_stage(self) -> ScoreRetentionStage:
+        """Settings of `score_retention`."""
+        return self.score_base_retention_stage().model_copy(update={"adapters": self.retention.adapters})
 
     def estimate_effects_stage(self) -> EstimateEffectsStage:
         """Settings of `estimate_effects`."""

@@ -46,8 +46,11 @@ def _export_from_slurm() -> None:
     from submitit.helpers import TorchDistributedEnvironment
 
     os.environ.setdefault("SUBMITIT_EXECUTOR", "slurm")  # submitit asks for it where it did not start the job
+    address = os.environ.get("MASTER_ADDR")
     # CUDA_VISIBLE_DEVICES stays as SLURM set it: the local rank need not be a number that it allows.
     TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    if address is not None:  # where the first node is reached by another name, or in another network
+        os.environ["MASTER_ADDR"] = address
 
 
 def meet() -> None:
@@ -77,8 +80,12 @@ def relaunch(nodes: int, processes: int) -> None:
         return
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     launcher += ["--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2", "--shutdown-timeout=300"]
-    if nodes > 1:  # within a step of the job's, which holds its CPUs: the new step has to share them
-        launcher = ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes * processes}"]
+    if nodes > 1:
+        # The numbers are said again: Snakemake's executor hides from a job what it asked for. A step without
+        # --cpus-per-task may use all CPUs of the job, if its tasks are not bound to one each; --overlap shares them
+        # with the step this may run in.
+        launcher = ["srun", "--overlap", "--cpu-bind=none", f"--nodes={nodes}", f"--ntasks={nodes * processes}"]
         launcher += [f"--ntasks-per-node={processes}", "--kill-on-bad-exit=1", sys.executable]
+        os.environ["SLURM_JOB_NUM_NODES"] = str(nodes)  # submitit counts with it, and the executor hid it too
     sys.stdout.flush()
     os.execvp(launcher[0], [*launcher, *sys.argv])

@@ -257,6 +257,7 @@ class LoraBank(nn.Module):
             base_model_name_or_path=base_name,
             inference_mode=True,
         )
+        config.target_modules = sorted(config.target_modules)  # PEFT makes it a set, in another order each time
         config.save_pretrained(str(folder))
         state = self.state(index)
         if self.method.lines is not None:

@@ -18,7 +18,10 @@ from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 class LogHandlerSettings(LogHandlerSettingsBase):
     """Where the lines go."""
 
-    path: Optional[Path] = field(default=None, metadata={"help": "File that the jobs are written to", "required": True})
+    # Snakemake reads the type off this annotation, and knows no `Path | None`.
+    path: Optional[Path] = field(  # noqa: UP045
+        default=None, metadata={"help": "File that the jobs are written to", "required": True}
+    )
 
 
 class LogHandler(LogHandlerBase):
@@ -31,7 +34,7 @@ class LogHandler(LogHandlerBase):
     needs_rulegraph = False
 
     def __post_init__(self) -> None:
-        self.stream = Path(self.settings.path).open("w", encoding="utf-8")
+        self.stream = Path(self.settings.path).open("w", encoding="utf-8")  # noqa: SIM115  closed by `close`
         self.baseFilename = str(self.settings.path)
 
     def emit(self, record: logging.LogRecord) -> None:
