@@ -16,6 +16,7 @@ import pytest
 from sys2ft.grid import JOINT, Cell
 from sys2ft.models import load_tokenizer
 from sys2ft.settings.catalogue import MethodSettings
+from sys2ft.settings.resources import Launch
 from sys2ft.settings.stages import FineTuneStage
 from sys2ft.tables import SEQUENCES, TRAIN_LOG, build_table, read_rows, write_table
 from sys2ft.training.cell import Run, fine_tune_cell
@@ -116,7 +117,8 @@ def test_milestones_lie_beside_the_end(manifest, sequences, tmp_path):
 
 def test_how_it_is_run_changes_nothing_that_is_learned(manifest, sequences, tmp_path):
     run_main(manifest, sequences, tmp_path / "one")
-    run_main(manifest, sequences, tmp_path / "other", checkpoint_minutes=0, tokens_per_pass=60, tensorboard=1)
+    launch = Launch(tokens_per_pass=60, activation_checkpointing=True).model_dump_json()
+    run_main(manifest, sequences, tmp_path / "other", checkpoint_minutes=0, launch_settings=launch, tensorboard=1)
     assert names(tmp_path / "other") == ["adapters", "kept", "tensorboard", "train_log.parquet"]
     assert names(tmp_path / "other/tensorboard") == ["blue", "red"]
     one, other = (read_rows(TRAIN_LOG, tmp_path / name / "train_log.parquet") for name in ("one", "other"))
@@ -135,7 +137,9 @@ def test_one_process_does_not_import_deepspeed(manifest, sequences, tmp_path, st
 
 def test_deepspeeds_own_launcher_starts_it_too(manifest, sequences, tmp_path):
     pytest.importorskip("deepspeed")
-    zero = {"deepspeed": SCRIPT.parents[2] / "config/deepspeed/zero2.json"}
+    zero = {
+        "launch-settings": Launch(deepspeed=str(SCRIPT.parents[2] / "config/deepspeed/zero2.json")).model_dump_json()
+    }
     launcher = [Path(sys.executable).with_name("deepspeed"), "--num_gpus", "2", "--no_local_rank", SCRIPT]
     environment = os.environ | {"DS_ACCELERATOR": "cpu", "LOCAL_SIZE": "2", "OMP_NUM_THREADS": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # it calls python by name

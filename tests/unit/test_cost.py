@@ -525,7 +525,12 @@ def test_given_resources_win():
     bill = bill_of("paper.yaml", **{"models__qwen2.5-7b__resources": given})
     found = {name: bill.resource("fine_tune", name, cell("qwen2.5-7b")) for name in ("mem_mb", "runtime", "threads")}
     assert found == {"mem_mb": 1234, "runtime": 77, "threads": 3}
-    assert bill.resource("fine_tune", "gpu", cell("qwen2.5-7b")) == 8, "of both nodes"
+    names = ("gpu", "gres", "mpi", "tasks_per_node", "cpus_per_task")
+    spread = {name: bill.resource("fine_tune", name, cell("qwen2.5-7b")) for name in names}
+    assert spread == {"gpu": None, "gres": "gpu:4", "mpi": "srun", "tasks_per_node": 2, "cpus_per_task": 2}
+    alone = bill_of("paper.yaml", **{"models__qwen2.5-7b__resources": given | {"nodes": 1}})
+    spread = {name: alone.resource("fine_tune", name, cell("qwen2.5-7b")) for name in names}
+    assert spread == dict.fromkeys(names) | {"gpu": 4}, "what only several nodes need is left out"
     launch = Launch.model_validate_json(str(bill.resource("fine_tune", "launch", cell("qwen2.5-7b"))))
     assert (launch.nodes, launch.processes, launch.world) == (2, 2, 4)
     assert launch.deepspeed == "config/deepspeed/zero1.json"

@@ -66,11 +66,18 @@ def test_join_takes_what_a_launcher_says_once(monkeypatch, joined):
 def test_join_translates_slurm(monkeypatch, joined):
     monkeypatch.setattr(os, "environ", dict(SLURM))
     join()
-    found = {name: os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")}
-    assert found == {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node3"}
+    found = {name: os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR")}
+    expected = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "node3"}
+    assert found == expected
     assert int(os.environ["MASTER_PORT"]) > 1023
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "6", "SLURM has chosen the GPU"
     assert joined == ["gloo"]
+
+
+def test_an_address_that_was_given_stays(monkeypatch, joined):
+    monkeypatch.setattr(os, "environ", SLURM | {"MASTER_ADDR": "10.0.0.3"})
+    join()
+    assert (os.environ["MASTER_ADDR"], joined) == ("10.0.0.3", ["gloo"])
 
 
 @pytest.mark.parametrize(("visible", "expected"), [(2, 1), (1, 0)])

@@ -57,8 +57,9 @@ def test_torchrun_starts_the_processes_of_one_node(replaced, processes):
 def test_srun_starts_the_processes_of_several_nodes(replaced, nodes, processes):
     start(nodes, processes)
     tasks = [f"--nodes={nodes}", f"--ntasks={nodes * processes}", f"--ntasks-per-node={processes}"]
-    launcher = ["srun", "--overlap", *tasks, "--kill-on-bad-exit=1"]
+    launcher = ["srun", "--overlap", "--cpu-bind=none", *tasks, "--kill-on-bad-exit=1"]
     assert replaced == [("srun", [*launcher, sys.executable, *ARGUMENTS])]
+    assert os.environ["SLURM_JOB_NUM_NODES"] == str(nodes), "submitit counts with it"
 
 
 def test_one_process_stays_what_it_is(replaced):

@@ -993,7 +993,7 @@ def test_the_rules_that_are_told_a_method_are_those_that_train_and_score_it():
     assert told["write_base"] == {"write_stage"}
     assert told["write_answers"] == {"fine_tune_stage", "write_stage"}
     assert told["score_retention"] == {"fine_tune_stage", "score_retention_stage"}
-    assert told["score_base_retention"] == {"score_retention_stage"}
+    assert told["score_base_retention"] == {"score_base_retention_stage"}
 
 
 def test_counting_the_teacher_reaches_the_jobs_that_compose():

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
-SNAKEMAKE = (sys.executable, "-m", "snakemake", "--profile", "profiles/default")
+SNAKEMAKE = (sys.executable, "-m", "snakemake", "--profile", "profiles/local")
 SMALL = {"grid": {"protocol": ["naive", "self_qa", "self_qa_shadowed"], "seed": [0]}}
 
 

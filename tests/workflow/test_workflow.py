@@ -1,6 +1,12 @@
 """The workflow: what a study runs, what it leaves, and what an edit makes stale."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -88,21 +94,65 @@ def test_tables_have_their_schema_and_keys_agree_with_paths(project):
     )
 
 
-def test_one_edited_item_reruns_its_split_only(project):
-    edit(project, "data/new_news/mathematics.yaml", "twice the left number", "thrice the left number")
-    counts = job_counts(project)
-    assert counts["validate_news"] == 1
-    assert counts["fine_tune"] == counts["score_answers"] == counts["compose_training"] == 3
-    assert counts["generate_study"] == counts["filter_study"] == counts["score_base"] == 1
-    assert "prepare_model" not in counts
+CELL = "model=tiny/method=lora/protocol=naive/teacher=none/split=mathematics/seed=0"
 
 
-def test_one_setting_of_one_protocol_reruns_its_cells_only(project):
-    edit(project, "config/config.yaml", 'self_qa_shadowed: {study: self_qa, ask: "{question}"',
-         'self_qa_shadowed: {study: self_qa, ask: "Well: {question}"')  # fmt: skip
-    counts = job_counts(project)
-    assert counts["compose_training"] == counts["fine_tune"] == counts["score_answers"] == 2
-    assert not {"generate_study", "score_base", "prepare_model", "validate_news"} & set(counts)
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished study, whose results a test may change."""
+    return shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+
+
+def test_of_an_edited_split_the_edited_item_alone_is_trained(copied):
+    told = copied / "results/smoke/fine_tune" / CELL / "adapters/digests.json"
+    before = json.loads(told.read_text())["digests"]
+    edit(copied, "data/new_news/mathematics.yaml", "twice the left number", "thrice the left number")
+    target = f"results/smoke/score_answers/{CELL}/answers.parquet"
+    plan = ["plan", target, "--configfile", "config/smoke.yaml", "config/small.yaml", "--format", "json"]
+    planned = subprocess.run([sys.executable, "-m", "sys2ft", *plan], cwd=copied, capture_output=True, text=True)
+    found = json.loads(planned.stdout)
+    (row,) = found["cells"]
+    assert (row["cell"], row["jobs"]) == (CELL, 2)
+    assert row["reasons"] == ["validate_news: settings changed: data/new_news/mathematics.yaml (edited)"]
+    run = snakemake(copied, target)
+    assert run.returncode == 0, failures(run)
+    ran = Counter(re.findall(r"^(?:local)?rule (\w+):", run.stderr, re.MULTILINE))
+    assert ran == found["jobs"], "the plan and the run differ"
+    assert "1 of 2 taken over" in (copied / f"results/smoke/logs/fine_tune/{CELL}.log").read_text()
+    after = json.loads(told.read_text())["digests"]
+    assert [before[item] == after[item] for item in before] == [False, True]
+    assert job_counts(copied, target) == {}
+
+
+def test_damaged_outputs_are_found_and_made_again(copied, monkeypatch, capsys):
+    monkeypatch.chdir(copied)
+    study = ["verify", "--configfile", "config/smoke.yaml", "config/small.yaml"]
+    cli(study)
+    assert re.search(r"^\d\d outputs, 0 damaged$", capsys.readouterr().out, re.MULTILINE)
+    results = copied / "results/smoke"
+    damaged = [
+        results / f"score_answers/{CELL}/answers.parquet",
+        results / "prepare_model/model=tiny/weights/config.json",
+    ]
+    damaged += list((results / f"fine_tune/{CELL}/adapters").glob("*/adapter_model.safetensors"))[:1]
+    for path in damaged:
+        content, time = bytearray(path.read_bytes()), path.stat().st_mtime_ns
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        os.utime(path, ns=(time, time))
+    assert job_counts(copied) == {}, "Snakemake itself does not see it"
+    with pytest.raises(SystemExit, match="run with --delete"):
+        cli(study)
+    assert "3 damaged" in (told := capsys.readouterr().out)
+    assert all(
+        part in told for part in (f"score_answers/{CELL}/answers.parquet", "weights/config.json", f"{CELL}/adapters")
+    )
+    damaged[1].write_bytes(damaged[1].read_bytes()[:-1])
+    cli([*study, "--delete"])
+    assert "3 damaged, removed" in capsys.readouterr().out
+    counts = job_counts(copied)
+    assert counts["prepare_model"] == 1
+    assert counts["fine_tune"] == 6, "the model is made anew"
 
 
 def test_what_changes_no_result_reruns_nothing(project):
@@ -295,7 +345,7 @@ def test_several_processes_train_whole_models_and_their_milestones(tmp_path):
     assert cells["full"]["train_flops"] > cells["lora_joint"]["train_flops"]
     assert all(row["useful_share"] >= 0.95 for row in cells.values())
     (cell,) = (project / "results/smoke/fine_tune/model=tiny/method=full").glob("*/*/*/*")
-    assert sorted(path.name for path in cell.iterdir()) == ["adapters", "tensorboard", "train_log.parquet"]
+    assert sorted(path.name for path in cell.iterdir()) == ["adapters", "kept", "tensorboard", "train_log.parquet"]
 
     study["models"]["tiny"]["resources"] = {"processes": 1, "tokens_per_pass": 512, "activation_checkpointing": True}
     study["training"] = {"checkpoint_minutes": 1}

@@ -115,7 +115,7 @@ def open_executor(job: Job, folder: Path, cluster: str, slurm: dict[str, Any]) -
     executor.update_parameters(
         name=f"sys2ft_{job.rule}", timeout_min=int(told.get("runtime", 60)), nodes=nodes, tasks_per_node=processes,
         cpus_per_task=max(1, job.threads // processes), mem_gb=told.get("mem_mb", 4000) / 1000,
-        gpus_per_node=int(told.get("gpu", 0)) // nodes,
+        gpus_per_node=int(told.get("gpu") or str(told.get("gres") or "gpu:0").removeprefix("gpu:")),
         **{f"slurm_{name}": value for name, value in slurm.items() if value is not None},
     )  # fmt: skip
     return executor

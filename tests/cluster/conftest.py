@@ -1,0 +1,36 @@
+"""One cluster, one study run on it, and the same study run without it, for all tests of this folder."""
+
+import pytest
+
+from tests.cluster.runs import make_cluster_project, start
+from tests.cluster.slurm import Cluster, install, why_not
+from tests.workflow.project import failures, snakemake
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A running cluster."""
+    if reason := why_not():
+        pytest.skip(f"no SLURM here: {reason}")
+    install()
+    cluster = Cluster(tmp_path_factory.mktemp("slurm") / "cluster")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cluster, tmp_path_factory):  # noqa: ARG001
+    """The study as it runs on the cluster, in the background."""
+    return start(make_cluster_project(tmp_path_factory.mktemp("undisturbed") / "project"))
+
+
+@pytest.fixture(scope="session")
+def reference(undisturbed, tmp_path_factory):  # noqa: ARG001
+    """The project with the study as it ran on this machine without SLURM, beside the other to save time."""
+    project = make_cluster_project(tmp_path_factory.mktemp("reference") / "project")
+    run = snakemake(project)
+    assert run.returncode == 0, failures(run)
+    return project
