@@ -6,7 +6,7 @@ import signal
 import time
 
 from sys2ft.cluster.runs import list_jobs, list_runs
-from tests.cluster.runs import CELLS, CONFIGS, assert_same_results, copy_without, start, training_log
+from tests.cluster.runs import CELLS, CONFIGS, assert_same_results, assert_same_table, copy_without, start, training_log
 from tests.workflow.project import snakemake
 
 
@@ -39,8 +39,9 @@ def test_the_next_run_cancels_orphans_and_goes_on_from_their_checkpoints(referen
 
 def test_a_twin_waits_for_the_lease_and_trains_nothing_twice(reference, tmp_path):
     """Orphans that nobody cancelled: the run's record is lost, as after a crash of the file system."""
+    cell = f"results/smoke/fine_tune/{CELLS['naive']}"
     project = copy_without(reference, tmp_path / "project", f"fine_tune/{CELLS['naive']}")
-    killed = start(project)
+    killed = start(project, f"{cell}/train_log.parquet")
     orphan = killed.hold_training(CELLS["naive"])
     os.kill(killed.pid, signal.SIGKILL)
     killed.process.wait()
@@ -48,11 +49,13 @@ def test_a_twin_waits_for_the_lease_and_trains_nothing_twice(reference, tmp_path
         (project / "results/smoke/runs" / run.name).unlink()
     assert snakemake(project, "--unlock", configs=CONFIGS).returncode == 0
 
-    again = start(project)
+    again = start(project, f"{cell}/train_log.parquet")
     again.wait_until(lambda: "waiting for its end" in training_log(project, CELLS["naive"]), "the twin waits")
     time.sleep(1)
-    assert not list((project / f"results/smoke/fine_tune/{CELLS['naive']}").glob("adapters"))
+    assert not (project / cell / "adapters").exists()
     os.kill(orphan, signal.SIGCONT)
     again.finish()
     assert "2 of 2 taken over" in training_log(project, CELLS["naive"])
-    assert_same_results(project, reference)
+    assert_same_table(project / cell / "train_log.parquet", reference / cell / "train_log.parquet")
+    digests = [folder / cell / "adapters/digests.json" for folder in (project, reference)]
+    assert digests[0].read_text() == digests[1].read_text()
