@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sys2ft.cluster.preemption import requeue_preempted
 from sys2ft.errors import InputError
 from sys2ft.plan import Job, dry_run
 from sys2ft.settings.resources import Launch
@@ -48,7 +49,8 @@ class ShellCommand:
         command = f"exec {self.command}" if self.command.startswith("python ") else self.command
         self.child = subprocess.Popen(command, shell=True, executable="/bin/bash", env=_environment())
         if (code := _wait(self.child)) in INTERRUPTED:
-            time.sleep(PATIENCE)  # the first task requeues the job, which ends this one
+            requeue_preempted()
+            time.sleep(PATIENCE)  # whoever requeues the job, SLURM or the first task, ends this one
         if code:
             raise RuntimeError(f"the command ended with {code}: {self.command}")
         return code

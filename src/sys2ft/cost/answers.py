@@ -125,5 +125,4 @@ def retention_work(job: Job, batch: int) -> Work:
             passes = -(-tokens // job.study.scoring.tokens_per_pass)
             flops = forward_flops(job.shape, tokens, task.prompt, documents * task.scored) + 2 * job.adapter * tokens
             once += Work(reading=flops, layers=passes * job.shape.num_hidden_layers)
-    readers = min(job.learners, job.study.retention.adapters or job.learners)
-    return once.times(readers) + Work(loaded=job.opened(1), waited=HARNESS)
+    return once.times(job.learners) + Work(loaded=job.opened(1), waited=HARNESS)

@@ -64,7 +64,9 @@ class Job:
     @property
     def learners(self) -> int:
         """Adapters or models that are trained or answer; the base is one."""
-        return learner_count(self.trained_by, self.items) if self.trained_by else 1
+        count = learner_count(self.trained_by, self.items) if self.trained_by else 1
+        few = self.study.retention.adapters if self.rule == "score_retention" else None
+        return min(count, few or count)
 
     @property
     def samples(self) -> int:
