@@ -267,9 +267,13 @@ def test_two_jobs_that_train_one_cell_do_so_one_after_the_other(manifest, many, 
     while not (tmp_path / "lease").exists():
         assert first.poll() is None, logs[0].read_text()
         time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)  # or it might be done before the other one comes
     second = subprocess.Popen(told, stdout=logs[1].open("w"), stderr=subprocess.STDOUT)
+    while f"process {first.pid} on" not in logs[1].read_text():
+        assert second.poll() is None, logs[1].read_text()
+        time.sleep(0.05)
+    first.send_signal(signal.SIGCONT)
     assert (first.wait(300), second.wait(300)) == (0, 0), [log.read_text() for log in logs]
-    assert f"process {first.pid} on" in logs[1].read_text()
     assert "2 of 2 taken over" in logs[1].read_text(), "trained twice"
     assert names(tmp_path) == ["adapters", "first.log", "kept", "second.log", "train_log.parquet"]
     assert len(read_rows(TRAIN_LOG, tmp_path / "train_log.parquet")) == 80 + 20
