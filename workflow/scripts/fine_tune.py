@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     curves = args.output_adapters.parent / "tensorboard" if args.tensorboard else None
     deepspeed = Path(launch.deepspeed) if launch.deepspeed else None
     spread = (launch.tokens_per_pass, launch.activation_checkpointing, deepspeed)
-    run = Run(unfinished, args.version, *spread, args.checkpoint_minutes, curves)
+    kept = unfinished.with_name("kept")
+    run = Run(unfinished, *spread, args.checkpoint_minutes, curves, kept, args.version)
     with hold_lease(unfinished.with_name("lease")) if is_first() else nullcontext():
         meet()
         try:

@@ -33,22 +33,24 @@ class Run:
     """How a cell is trained; what is learned does not depend on it.
 
     Attributes:
-        folder: where unfinished work lives; a killed run goes on from it. What was learned is kept beside it.
-        version: of the code; what another one has learned is no use.
+        folder: where unfinished work lives; a killed run goes on from it.
         tokens_per_pass: of one forward and backward pass.
         activation_checkpointing: whether activations are computed again.
         deepspeed: its configuration, for several processes.
         checkpoint_minutes: between two checkpoints.
         tensorboard: where its files go; None: there are none.
+        kept: where what was learned is kept, to be taken over by the next run; None: nothing is.
+        version: of the code; what another one has learned is no use.
     """
 
     folder: Path
-    version: int = 0
     tokens_per_pass: int = 2048
     activation_checkpointing: bool = False
     deepspeed: Path | None = None
     checkpoint_minutes: float = 10.0
     tensorboard: Path | None = None
+    kept: Path | None = None
+    version: int = 0
 
 
 def is_first() -> bool:
@@ -78,7 +80,7 @@ def fine_tune_cell(
     members = make_members(sequences, stage.method, seed_parts)
     identities = {member.name: _identity(manifest, member, stage, cell, run.version) for member in members}
     _begin(run.folder, _digest(sorted(identities.items())))
-    kept = Kept(run.folder.parent / "kept")
+    kept = Kept(run.kept) if run.kept is not None else None
     logs = _take_over(kept, identities, run.folder / "adapters")
     new = [member for member in members if member.name not in logs]
     for group in [new] if new and stage.method.kind == "lora" else [[member] for member in new]:
@@ -87,9 +89,8 @@ def fine_tune_cell(
         for row in _train_group(manifest, group, stage, cell, run, folder, identity, seed_parts):
             logs.setdefault(row["item"], []).append(row)
     if is_first():
-        for member in new:
-            kept.keep(member.name, identities[member.name], logs[member.name], run.folder / "adapters" / member.name)
-        kept.forget_all_but([member.name for member in members])
+        if kept is not None:
+            kept.keep({member.name: logs[member.name] for member in new}, identities, run.folder / "adapters")
         write_digests(run.folder / "adapters", manifest)
     return _in_order(logs, members, stage.method.kind)
 
@@ -106,8 +107,10 @@ def _begin(folder: Path, identity: str) -> None:
     meet()
 
 
-def _take_over(kept: Kept, identities: Mapping[str, str], adapters: Path) -> dict[str, list[LogRow]]:
+def _take_over(kept: Kept | None, identities: Mapping[str, str], adapters: Path) -> dict[str, list[LogRow]]:
     """Take over what was learned before from the same; the first process decides for all. Returns the logs."""
+    if kept is None:
+        return {}
     told = [kept.find(identities) if is_first() else {}]
     if distributed.is_initialized():
         distributed.broadcast_object_list(told)

@@ -48,8 +48,22 @@ class Kept:
         with atomic_path(target) as temporary:
             _link(self.folder / name / "weights", temporary)
 
-    def keep(self, name: str, identity: str, log: Sequence[LogRow], weights: Path) -> None:
-        """Remember what was learned under a name; on a file system without hard links nothing is, and it says so."""
+    def keep(self, logs: Mapping[str, Sequence[LogRow]], identities: Mapping[str, str], adapters: Path) -> None:
+        """Remember what was learned, and remove what the cell has no use for any more.
+
+        Args:
+            logs: for each new name its log.
+            identities: of all names of the cell.
+            adapters: the folder with a folder of weights for each.
+        """
+        for name, log in logs.items():
+            self._keep(name, identities[name], log, adapters / name)
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if path.name not in identities:
+                shutil.rmtree(path)
+
+    def _keep(self, name: str, identity: str, log: Sequence[LogRow], weights: Path) -> None:
+        """On a file system without hard links nothing is kept, and it says so."""
         digests = {str(folder.relative_to(weights)): weights_digest(folder) for folder in weight_folders(weights)}
         shutil.rmtree(self.folder / name, ignore_errors=True)
         try:
@@ -61,12 +75,6 @@ class Kept:
             print(
                 f"{self.folder}: no hard links ({error}); after an edit of one item all are trained again", flush=True
             )
-
-    def forget_all_but(self, names: Sequence[str]) -> None:
-        """Remove what the cell has no use for any more."""
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if path.name not in names:
-                shutil.rmtree(path)
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
