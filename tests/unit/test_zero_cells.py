@@ -58,7 +58,7 @@ def runs(llama, tokenizer, tmp_path_factory):
 
 def read_run(folder):
     """Losses and norms by item and step; weights by file and name."""
-    log = {(row["item"], row["step"]): row for row in json.loads((folder / "finished.json").read_text())}
+    log = {(row["item"], row["step"]): row for row in json.loads((folder / "finished.json").read_text())["log"]}
     files = sorted((folder / "adapters").rglob("*.safetensors"))
     weights = {(str(f.relative_to(folder)), k): t.float() for f in files for k, t in load_file(f).items()}
     return log, weights

@@ -84,7 +84,8 @@ def fine_tune_cell(
     logs = _take_over(kept, identities, run.folder / "adapters")
     new = [member for member in members if member.name not in logs]
     for group in [new] if new and stage.method.kind == "lora" else [[member] for member in new]:
-        folder = run.folder / "learners" / group[0].name if stage.method.kind == "full" else run.folder
+        one_by_one = stage.method.kind == "full" and len(members) > 1
+        folder = run.folder / "learners" / group[0].name if one_by_one else run.folder
         identity = _digest([identities[member.name] for member in group])
         for row in _train_group(manifest, group, stage, cell, run, folder, identity, seed_parts):
             logs.setdefault(row["item"], []).append(row)
