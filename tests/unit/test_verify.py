@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sys2ft.learned import damaged_weights, write_digests
-from sys2ft.models import damaged_files
+from sys2ft.models import damaged_files, prepare_model
 from sys2ft.outputs import list_outputs
 from sys2ft.preflight import open_configured
+from sys2ft.settings.catalogue import ModelSettings
+from sys2ft.settings.stages import PrepareModelStage
 from sys2ft.tables import QUESTIONS, SCHEMAS, build_table, read_rows, write_table
 from sys2ft.verify import remove, verify_outputs
 from sys2ft.yaml_files import read_config
@@ -122,12 +124,7 @@ def test_adapters_are_told_by_their_digests(tmp_path, manifest):
 
 
 def test_converted_models_are_told_by_their_files(tmp_path):
-    from sys2ft.models import prepare_model
-
     study = read_config([ROOT / "config/config.yaml", ROOT / "config/smoke.yaml"])
-    from sys2ft.settings.catalogue import ModelSettings
-    from sys2ft.settings.stages import PrepareModelStage
-
     tiny = ModelSettings.model_validate(study["models"]["tiny"])
     stage = PrepareModelStage(source=tiny.source, dtype=tiny.dtype)
     told = prepare_model(stage, tmp_path / "weights")
