@@ -457,7 +457,8 @@ def test_a_constant_in_the_loss_changes_training_and_no_stage_before_it(tree):
 
 
 def test_a_new_schema_that_no_stage_uses_changes_none(tree):
-    assert not edited(tree, {"src/sys2ft/tables.py": (r"\Z", '\nNEW = _schema("new", ("a", pa.string(), "New."))\n')})
+    new = '\nNEW = make_schema("new", ("a", pa.string(), "New."))\n'
+    assert not edited(tree, {"src/sys2ft/tables/stages.py": (r"\Z", new)})
 
 
 @pytest.mark.parametrize(
@@ -474,7 +475,7 @@ def test_a_new_schema_that_no_stage_uses_changes_none(tree):
         ("src/sys2ft/evaluation/harness.py", "open_tasks", {"score_base_retention", "score_retention"}),
         ("src/sys2ft/news/audit.py", "audit", {"audit_dataset"}),
         ("src/sys2ft/analysis/effects.py", "estimate_effects", {"estimate_effects"}),
-        ("src/sys2ft/tables.py", "write_table", set(STAGES) - {"prepare_model"}),
+        ("src/sys2ft/tables/files.py", "write_table", set(STAGES) - {"prepare_model"}),
         ("workflow/scripts/fine_tune.py", "main", {"fine_tune"}),
     ],
 )

@@ -1,0 +1,23 @@
+"""The tables between the stages: one schema each, written whole or not at all.
+
+Keys of the path are columns too, so that a table can be read apart from its place. A missing value is null.
+"""
+
+from sys2ft.tables.columns import name_of
+from sys2ft.tables.files import atomic_path, build_table, csv_bytes, read_rows, read_table, write_table
+from sys2ft.tables.findings import ANSWERS, AUDIT, CELLS, EFFECTS, RETENTION
+from sys2ft.tables.stages import COMPLETIONS, ITEMS, QUESTIONS, REPLAY, SEQUENCES, STUDY, STUDY_COUNTS, TRAIN_LOG
+
+SCHEMAS = {
+    name_of(schema): schema
+    for schema in (
+        ITEMS, QUESTIONS, COMPLETIONS, STUDY, STUDY_COUNTS, REPLAY, SEQUENCES, TRAIN_LOG, ANSWERS, RETENTION, CELLS,
+        AUDIT, EFFECTS,
+    )
+}  # fmt: skip
+
+__all__ = [
+    "ANSWERS", "AUDIT", "CELLS", "COMPLETIONS", "EFFECTS", "ITEMS", "QUESTIONS", "REPLAY", "RETENTION", "SCHEMAS",
+    "SEQUENCES", "STUDY", "STUDY_COUNTS", "TRAIN_LOG", "atomic_path", "build_table", "csv_bytes", "name_of",
+    "read_rows", "read_table", "write_table",
+]  # fmt: skip
