@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sys2ft.analysis.effects import estimate_effects
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import EstimateEffectsStage
     from sys2ft.tables import ANSWERS, EFFECTS, RETENTION, build_table, read_rows, write_table
 
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     answers = [row for row in read_rows(ANSWERS, args.answers) if not row["milestone"]]
     retention = read_rows(RETENTION, args.retention)
     table = build_table(EFFECTS, estimate_effects(answers, retention, stage))
-    write_table(table, args.output, stage.model_dump(mode="json"))
+    write_table(table, args.output, stage.model_dump(mode="json"), tell_origin(__file__))
     write_table(table, args.output.with_suffix(".csv"))
 
 

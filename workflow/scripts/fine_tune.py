@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from sys2ft.grid import Cell
     from sys2ft.lease import hold_lease
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import FineTuneStage
     from sys2ft.tables import SEQUENCES, TRAIN_LOG, build_table, read_rows, write_table
     from sys2ft.training.cell import Run, fine_tune_cell, is_first
@@ -57,7 +58,9 @@ def main(argv: list[str] | None = None) -> None:
             leave()
             sys.exit(128 + stop.signum)
         if is_first():
-            write_table(build_table(TRAIN_LOG, log, cell.keys()), args.output_log, stage.model_dump(mode="json"))
+            origin = tell_origin(__file__, model=args.model, sequences=args.sequences)
+            table = build_table(TRAIN_LOG, log, cell.keys())
+            write_table(table, args.output_log, stage.model_dump(mode="json"), origin)
             (unfinished / "identity").unlink()  # killed from here on, the next call begins anew
             shutil.rmtree(args.output_adapters, ignore_errors=True)
             (unfinished / "adapters").rename(args.output_adapters)

@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     import json
 
     from sys2ft.models import describe_teacher
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import GenerateStudyStage
     from sys2ft.study.cache import CachedEngine, RequestCache
     from sys2ft.study.engines import SAMPLES, open_engine
@@ -44,7 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     rows = write_completions(items, chosen, stage, engine, ["generate_study", *keys.values()], parameters)
     table = build_table(COMPLETIONS, rows, {**keys, **identity, "prompts_version": stage.prompts.version})
-    write_table(table, args.output, stage.model_dump(mode="json"))
+    origin = tell_origin(__file__, revision, source=args.source, items=args.items)
+    write_table(table, args.output, stage.model_dump(mode="json"), origin)
     print(engine.summary())
 
 

@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.grid import Cell
     from sys2ft.learned import find_learned
     from sys2ft.models import file_sha256, load_manifest, load_tokenizer
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.choices import RetentionSettings
     from sys2ft.settings.stages import FineTuneStage, ScoreRetentionStage
     from sys2ft.tables import RETENTION, TRAIN_LOG, build_table, read_rows, write_table
@@ -51,7 +52,8 @@ def main(argv: list[str] | None = None) -> None:
     for respondent in open_respondents(args.model, learned, readers, trained.method):
         rows += score_retention(respondent, tokenizer, stage, tasks, capacity, unfinished)
         del respondent  # or two models would be held while the next is loaded
-    write_table(build_table(RETENTION, rows, cell.keys()), args.output, stage.model_dump(mode="json"))
+    origin = tell_origin(__file__, model=args.model, adapters=args.adapters, train_log=args.train_log)
+    write_table(build_table(RETENTION, rows, cell.keys()), args.output, stage.model_dump(mode="json"), origin)
     shutil.rmtree(args.unfinished)
 
 

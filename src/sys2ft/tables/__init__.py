@@ -4,8 +4,9 @@ Keys of the path are columns too, so that a table can be read apart from its pla
 """
 
 from sys2ft.tables.columns import name_of
+from sys2ft.tables.digests import content_digest
 from sys2ft.tables.files import atomic_path, build_table, csv_bytes, read_rows, read_table, write_table
-from sys2ft.tables.findings import ANSWERS, AUDIT, CELLS, EFFECTS, RETENTION
+from sys2ft.tables.findings import ANSWERS, AUDIT, CELLS, EFFECTS, PROVENANCE, RETENTION
 from sys2ft.tables.stages import COMPLETIONS, ITEMS, QUESTIONS, REPLAY, SEQUENCES, STUDY, STUDY_COUNTS, TRAIN_LOG
 
 SCHEMAS = {
@@ -17,7 +18,7 @@ SCHEMAS = {
 }  # fmt: skip
 
 __all__ = [
-    "ANSWERS", "AUDIT", "CELLS", "COMPLETIONS", "EFFECTS", "ITEMS", "QUESTIONS", "REPLAY", "RETENTION", "SCHEMAS",
-    "SEQUENCES", "STUDY", "STUDY_COUNTS", "TRAIN_LOG", "atomic_path", "build_table", "csv_bytes", "name_of",
-    "read_rows", "read_table", "write_table",
+    "ANSWERS", "AUDIT", "CELLS", "COMPLETIONS", "EFFECTS", "ITEMS", "PROVENANCE", "QUESTIONS", "REPLAY", "RETENTION",
+    "SCHEMAS", "SEQUENCES", "STUDY", "STUDY_COUNTS", "TRAIN_LOG", "atomic_path", "build_table", "content_digest",
+    "csv_bytes", "name_of", "read_rows", "read_table", "write_table",
 ]  # fmt: skip

@@ -27,6 +27,39 @@ RETENTION = make_schema(
     ("higher_is_better", pa.bool_(), "Whether a larger value is a better one."),
     ("adapter", pa.string(), "Digest of the adapter that answered; null for the base model."),
 )
+PROVENANCE = (
+    ("revision", pa.string(), "The learner's: a commit, or a digest of its file."),
+    ("model_digest", pa.string(), "Of the learner as it was prepared: revision, precision, converted files."),
+    ("items_digest", pa.string(), "Of the rows of `items` that were asked about."),
+    ("questions_digest", pa.string(), "Of the rows of `questions` that were asked."),
+    (
+        "studies",
+        pa.list_(
+            pa.struct(
+                [
+                    ("kind", pa.string()),
+                    ("prompts_version", pa.int32()),
+                    ("teacher_revision", pa.string()),
+                    ("digest", pa.string()),
+                ]
+            )
+        ),
+        "Each kind of its study data: version of the prompts, revision of the teacher, digest of the study rows.",
+    ),
+    ("sequences_digest", pa.string(), "Of the training rows that it was trained on."),
+    ("adapters_digest", pa.string(), "Of what was learned, milestones too, as it answered."),
+    (
+        "code_versions",
+        pa.list_(pa.struct([("stage", pa.string()), ("version", pa.int32())])),
+        "Of the code of each stage on its way, when it ran.",
+    ),
+    (
+        "environment",
+        pa.list_(pa.struct([("package", pa.string()), ("version", pa.string())])),
+        "Versions of Python and of packages where it was trained.",
+    ),
+)
+"""Null where it was written before origins were kept; `sys2ft.origins` says how a digest is computed."""
 CELLS = make_schema(
     "cells",
     *CELL,
@@ -51,6 +84,7 @@ CELLS = make_schema(
     ("last_loss", pa.float64(), "Loss of the last step, mean over items."),
     ("train_seconds", pa.float64(), "Wall time of the training steps."),
     ("useful_share", pa.float64(), "The same over all steps."),
+    *PROVENANCE,
 )
 AUDIT = make_schema(
     "audit",
