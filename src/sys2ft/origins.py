@@ -77,7 +77,7 @@ def tell_origin(script: str, revision: str | None = None, **inputs: Path | Seque
         inputs: what it read, by name.
 
     Raises:
-        InputError: the stage has no version.
+        InputError, KeyError: the versions cannot be read, or the stage has none.
     """
     path = Path(script)
     told = {name: [read] if isinstance(read, Path) else read or () for name, read in inputs.items()}
