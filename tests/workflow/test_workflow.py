@@ -1,5 +1,6 @@
 """The workflow: what a study runs, what it leaves, and what an edit makes stale."""
 
+import hashlib
 import json
 import os
 import re
@@ -9,13 +10,17 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from sys2ft.cli import main as cli
+from sys2ft.explain.account import explain
 from sys2ft.grid import AXES
-from sys2ft.tables import SCHEMAS
+from sys2ft.origins import describe_environment
+from sys2ft.tables import PROVENANCE, SCHEMAS, read_rows
+from tests.workflow.guide_queries import QUERIES
 from tests.workflow.project import ROOT, SMALL, failures, make_project, snakemake
 
 EXPECTED = {
@@ -153,6 +158,70 @@ def test_damaged_outputs_are_found_and_made_again(copied, monkeypatch, capsys):
     counts = job_counts(copied)
     assert counts["prepare_model"] == 1
     assert counts["fine_tune"] == 6, "the model is made anew"
+
+
+# ------------------------------------------------------------------------------- where figures come from, and queries
+EFFECTS = Path("results/smoke/tables/effects.parquet")
+
+
+def test_cells_hold_where_each_comes_from(project):
+    told = {name for name, _, _ in PROVENANCE}
+    cells = read_rows(SCHEMAS["cells"], project / "results/smoke/tables/cells.parquet")
+    for row in cells:
+        lacking = {name for name in told if row[name] is None}
+        assert lacking == ({"studies"} if row["teacher"] == "none" else set())
+        assert {pair["package"]: pair["version"] for pair in row["environment"]} == describe_environment()
+    (study,) = next(row["studies"] for row in cells if row["teacher"] != "none")
+    recorded = hashlib.sha256((ROOT / "tests/data/recorded_study.yaml").read_bytes()).hexdigest()
+    assert (study["kind"], study["teacher_revision"]) == ("self_qa", recorded)
+    written = {pair["stage"] for row in cells if row["split"] == "events" for pair in row["code_versions"]}
+    assert written == set(EXPECTED) - {"build_tables", "estimate_effects", "all", "total"}
+
+
+def test_a_figure_is_explained_and_what_is_damaged_is_named(copied, monkeypatch, capsys):
+    monkeypatch.chdir(copied)
+    effects = read_rows(SCHEMAS["effects"], EFFECTS)
+    first = {(row["measure"], row["mode"]): number for number, row in reversed(list(enumerate(effects)))}
+    for number in first.values():
+        account = explain(EFFECTS, number, ())
+        assert account.damage == []
+        assert {check.status for check in account.checks.values()} == {"ok"}
+        assert account.recomputed is not None, account.why_not
+        assert account.recomputed.values or account.chosen.row["estimate"] is None
+    which = [f"{axis}={value}" for axis, value in (part.split("=") for part in CELL.split("/")) if axis != "seed"]
+    which += ["mode=cloze", "measure=closed_book_gain", "control=other_adapter"]
+    cli(["explain", str(EFFECTS), "--key", *which])
+    assert ": agrees" in capsys.readouterr().out
+
+    (weights, *_) = sorted((copied / f"results/smoke/fine_tune/{CELL}/adapters").glob("*/adapter_model.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    sequences = next(
+        (copied / "results/smoke/compose_training").glob("*/protocol=naive/*/split=mathematics/*/*.parquet")
+    )
+    table = pq.ParquetFile(sequences).read()
+    pq.write_table(table.slice(1), sequences)
+    with pytest.raises(SystemExit, match="2 differ from what was written"):
+        cli(["explain", str(EFFECTS), "--key", *which, "--format", "json"])
+    damage = json.loads(capsys.readouterr().out)["damage"]
+    assert damage[0].startswith(f"{sequences.relative_to(copied)}: its digest is ")
+    assert damage[1] == f"results/smoke/fine_tune/{CELL}/adapters: {weights.parent.name} is missing or damaged"
+
+
+def test_the_queries_of_the_guide_run_as_they_stand_there(project, tmp_path, monkeypatch):
+    (tmp_path / "results").symlink_to(project / "results/smoke")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/reading-the-tables.md").read_text()
+    queries = re.findall(r"```sql\n-- (.+?)\n(.+?)```", page, re.DOTALL)
+    names = ("answers", "study_counts", "cells", "effects")
+    tables = {name: read_rows(SCHEMAS[name], f"results/tables/{name}.parquet") for name in names}
+    assert [name for name, _ in queries] == list(QUERIES)
+    for name, query in queries:
+        found, expected = duckdb.sql(query).fetchall(), QUERIES[name](tables)
+        assert len(found) == len(expected) > 0, name
+        for row, other in zip(found, expected, strict=True):
+            assert row == pytest.approx(other), name
 
 
 def test_what_changes_no_result_reruns_nothing(project):
