@@ -156,6 +156,16 @@ def test_rows_of_other_tables_are_walked_too(table, keys, tables):
     assert "for rows of effects only" in "\n".join(as_text(account))
 
 
+def test_a_base_is_explained_without_cells():
+    account = explain(EFFECTS, None, ("protocol=none", "measure=in_context_gain", "control=blank_question"))
+    assert account.cells == []
+    assert [environment["python"].count(".") for environment in account.environments] == [2]
+    assert [stage for stage, _ in account.code_versions] == [
+        "estimate_effects", "prepare_model", "score_base", "validate_news",
+    ]  # fmt: skip
+    assert "it answered in" in "\n".join(as_text(account))
+
+
 def test_a_comparison_is_made_of_both_protocols():
     account = explain(EFFECTS, None, ("protocol=self_qa", "measure=protocol_contrast"))
     assert [table.who for table in account.tables] == ["tuned", "tuned", "other", "other"]

@@ -28,10 +28,10 @@ class Account:
         recomputed: its estimates once more; None where that cannot be.
         why_not: then why.
         tables: of the answers that it is made of.
-        cells: rows of `cells` that it is about.
+        cells: rows of `cells` that it is about; none of a base's.
         checks: of all that it was made from, by path.
         code_versions: of each stage's code on the way, as they were.
-        environments: where it was trained; the same one stands once.
+        environments: where it was trained, or where a base answered; the same one stands once.
         damage: what differs from what was written, a line each.
     """
 
@@ -60,15 +60,17 @@ def explain(path: Path, number: int | None, keys: Sequence[str]) -> Account:
     chosen = choose_row(path, number, keys)
     grouped = cells_behind(chosen)
     tables = tables_behind(chosen, grouped)
-    cells = [cell for several in grouped.values() for cell in several]
-    checks, origins = check_all(chosen.results, tables, cells if any(t.who != "base" for t in tables) else [])
+    trained = any(table.who != "base" for table in tables)
+    cells = [cell for several in grouped.values() for cell in several if trained]
+    checks, origins = check_all(chosen.results, tables, cells)
     again, why_not = _recompute(chosen, tables)
     damage = list(damages(checks))
     if again is not None and again.differing:
         damage.append(f"{path}, row {chosen.number}: the answers give another {', '.join(again.differing)}")
     by_path = {check.path: check for check in checks}
     versions = _versions(origins, path)
-    return Account(chosen, again, why_not, tables, cells, by_path, versions, _environments(cells), damage)
+    environments = _environments(cells, origins)
+    return Account(chosen, again, why_not, tables, cells, by_path, versions, environments, damage)
 
 
 def _recompute(chosen: Chosen, tables: Sequence[Behind]) -> tuple[Recomputed | None, str]:
@@ -87,10 +89,10 @@ def _versions(origins: Iterable[Origin], path: Path) -> list[tuple[str, int]]:
     return sorted({(o.stage, o.version) for told in (*origins, *([own] if own else [])) for o in told.walk()})
 
 
-def _environments(cells: Iterable[Row]) -> list[dict[str, str]]:
+def _environments(cells: Sequence[Row], origins: Iterable[Origin]) -> list[dict[str, str]]:
+    trained = [{pair["package"]: pair["version"] for pair in cell["environment"] or ()} for cell in cells]
     found: list[dict[str, str]] = []
-    for cell in cells:
-        told = {pair["package"]: pair["version"] for pair in cell["environment"] or ()}
+    for told in trained if cells else [origin.environment for origin in origins]:
         found += [told] if told and told not in found else []
     return found
 
@@ -100,19 +102,20 @@ def describe_cell(account: Account, row: Row) -> list[dict[str, Any]]:
     cell, results = Cell(**{axis: row[axis] for axis in AXES}), account.chosen.results
     told = [("learner", cell_path(results, "model", cell), f"{cell.model}, revision {row['revision']}")]
     told += [
-        (name, cell_path(results, name, cell), _count(cell_path(results, name, cell)))
+        (name, cell_path(results, name, cell), count_rows(cell_path(results, name, cell)))
         for name in ("items", "questions")
     ]
     for study in row["studies"] or ():
         path, kind = study_path(results, "study", cell, study["kind"]), study["kind"]
         teacher = f"teacher {cell.resolved_teacher()}, revision {study['teacher_revision']}"
         told.append((f"study ({kind})", path, f"{_kept(path)}, {teacher}; prompts version {study['prompts_version']}"))
-    told += [("sequences", cell_path(results, "sequences", cell), _count(cell_path(results, "sequences", cell)))]
+    told += [("sequences", cell_path(results, "sequences", cell), count_rows(cell_path(results, "sequences", cell)))]
     told += [("adapters", cell_path(results, "adapters", cell), f"digest {row['adapters_digest']}")]
     return [{"what": what, "path": path, "known": known} for what, path, known in told]
 
 
-def _count(path: str) -> str:
+def count_rows(path: str) -> str:
+    """How many rows a table has, in words."""
     try:
         return f"{pq.read_metadata(path).num_rows} rows"
     except (OSError, ValueError):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from sys2ft.errors import InputError
 from sys2ft.explain.estimates import Voices, voices_of
 from sys2ft.explain.rows import Chosen
@@ -42,7 +44,8 @@ def cells_behind(chosen: Chosen) -> dict[str, list[dict[str, Any]]]:
     path, row = Path(artefact_path(chosen.results, "cells_table")), chosen.row
     if not path.is_file():
         raise InputError(path, "", "missing", "make it again: snakemake ... tables")
-    cells = read_rows(CELLS, path)
+    splits = _splits_in_mode(chosen)
+    cells = [cell for cell in read_rows(CELLS, path) if splits is None or cell["split"] in splits]
     keys = {axis: row[axis] for axis in AXES if row.get(axis) is not None}
     keys = {axis: value for axis, value in keys.items() if (axis, value) != ("split", ALL)}
     if row["method"] == NONE:  # a base has no cell of its own
@@ -56,6 +59,15 @@ def cells_behind(chosen: Chosen) -> dict[str, list[dict[str, Any]]]:
         if not several:
             raise InputError(path, "", f"has no cell of {chosen.path}, row {chosen.number}", "make both tables again")
     return found
+
+
+def _splits_in_mode(chosen: Chosen) -> set[str] | None:
+    """The splits whose questions were put in the row's mode; None where that is not known, or all are meant."""
+    path = Path(artefact_path(chosen.results, "answers_table"))
+    if _artefacts(chosen) not in (("answers",), ("written",)) or not path.is_file():
+        return None
+    asked = pq.read_table(path, columns=["split"], filters=[("mode", "=", chosen.row["mode"])], partitioning=None)
+    return set(asked["split"].to_pylist())
 
 
 def tables_behind(chosen: Chosen, cells: Mapping[str, Iterable[Row]]) -> list[Behind]:

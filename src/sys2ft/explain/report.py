@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from sys2ft.explain.account import Account, describe_cell
+from sys2ft.explain.account import Account, count_rows, describe_cell
 from sys2ft.explain.checks import Check
 from sys2ft.explain.estimates import Part
 from sys2ft.grid import AXES, NONE, Cell
@@ -20,7 +20,10 @@ def as_data(account: Account) -> dict[str, Any]:
         "row": chosen.number,
         "values": chosen.row,
         "recomputed": {"why_not": account.why_not} if again is None else asdict(again),
-        "answers": [{"who": table.who, "path": str(table.path)} for table in account.tables],
+        "answers": [
+            {"who": table.who, "path": str(table.path), "holds": count_rows(str(table.path))}
+            for table in account.tables
+        ],
         "cells": [
             {**cell, "path": _cell(cell).path, "made_from": describe_cell(account, cell)} for cell in account.cells
         ],
@@ -37,12 +40,12 @@ def as_text(account: Account) -> Iterator[str]:
     yield f"{chosen.path}, row {chosen.number}"
     for name, value in chosen.row.items():
         if value is not None and not isinstance(value, (list, dict)):
-            yield f"  {name:<20} {str(value)[:LONG]}"
+            yield f"  {name:<20} {f'{value:.6g}' if isinstance(value, float) else str(value)[:LONG]}"
     yield from _computed(account)
     yield from _heading("ANSWERS")
     for table in account.tables:
         check = account.checks[str(table.path)]
-        yield f"  {check.status:<8} {table.who:<5} {table.path}"
+        yield f"  {check.status:<8} {table.who:<5} {count_rows(check.path)}  {table.path}"
     named = {str(table.path) for table in account.tables}
     for cell in account.cells:
         yield from _heading(f"CELL {_cell(cell).path}")
@@ -55,7 +58,7 @@ def as_text(account: Account) -> Iterator[str]:
             yield f"  {check.status:<8} {check.path}"
     yield from _heading("CODE VERSIONS")
     yield "  " + (", ".join(f"{stage} {version}" for stage, version in account.code_versions) or "nobody kept them")
-    yield from _heading("ENVIRONMENT it was trained in")
+    yield from _heading(f"ENVIRONMENT it {'was trained' if account.cells else 'answered'} in")
     for told in account.environments:
         yield "  " + ", ".join(f"{name} {version}" for name, version in told.items())
     if not account.environments:
