@@ -13,6 +13,7 @@ import socket
 import stat
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PACKAGES = {"slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client", "munged": "munge"}
@@ -159,10 +160,22 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        for process in self._processes():  # of jobs that lost their node, or whose parents were killed
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         if _is_ours(CONFIGURATION):
             CONFIGURATION.unlink()
         if self.hosts_line in HOSTS.read_text():
             HOSTS.write_text(HOSTS.read_text().replace(self.hosts_line, ""))
+
+    def _processes(self) -> list[int]:
+        """What is left of daemons and jobs: they all have been told where the configuration is."""
+        told = f"SLURM_CONF={self.folder}/slurm.conf".encode()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has just ended
+                found += [int(folder.name)] * (told in (folder / "environ").read_bytes().split(b"\0"))
+        return found
 
     def nodes_of_steps(self, job: str) -> set[str]:
         """The nodes on which srun has started something within a job."""
