@@ -69,7 +69,7 @@ class Origin(Frozen):
 
 
 def tell_origin(script: str, revision: str | None = None, **inputs: Path | Sequence[Path] | None) -> Origin:
-    """Where the outputs of a stage's script come from.
+    """Where the outputs of a stage's script come from; long work asks before it begins, when it reads its inputs.
 
     Args:
         script: its `__file__`; the versions of code are read beside its folder, as they stand when the script runs.

@@ -34,7 +34,10 @@ def verify_outputs(study: Study) -> tuple[int, list[Damage]]:
     found: list[Damage] = []
     bar = progress_bar(len(outputs), "outputs", "verify")
     for path, schema in outputs:
-        found += _check_table(path, schema) if schema is not None else _check_folder(path)
+        if schema is not None:
+            found += _check_table(path, schema)
+        elif path.name in ("adapters", "model.json"):  # of a folder of weights model.json tells, of a CSV its table
+            found += _check_learned(path)
         bar.update(1)
     bar.close()
     return len(outputs), found
@@ -59,7 +62,7 @@ def _check_table(path: Path, schema: pa.Schema) -> Iterator[Damage]:
         yield Damage(twin, f"{twin} does not hold what {path.name} holds: delete it and run again")
 
 
-def _check_folder(path: Path) -> Iterator[Damage]:
+def _check_learned(path: Path) -> Iterator[Damage]:
     """`adapters`, or a model by its `model.json`."""
     try:
         damaged = damaged_weights(path) if path.is_dir() else damaged_files(path)

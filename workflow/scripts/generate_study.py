@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     items = read_rows(ITEMS, args.items)
     chosen = [item["item"] for item in items][args.shard :: stage.teacher.shards]
     revision, parameters = describe_teacher(stage.teacher, args.source)
+    origin = tell_origin(__file__, revision, source=args.source, items=args.items)
     sampling = {name: getattr(stage.teacher, name) for name in ("engine", "temperature", "top_p", "top_k")}
     identity = {**sampling, "revision": revision}
     engine = CachedEngine(
@@ -45,7 +46,6 @@ def main(argv: list[str] | None = None) -> None:
     )
     rows = write_completions(items, chosen, stage, engine, ["generate_study", *keys.values()], parameters)
     table = build_table(COMPLETIONS, rows, {**keys, **identity, "prompts_version": stage.prompts.version})
-    origin = tell_origin(__file__, revision, source=args.source, items=args.items)
     write_table(table, args.output, stage.model_dump(mode="json"), origin)
     print(engine.summary())
 

@@ -40,13 +40,13 @@ def main(argv: list[str] | None = None) -> None:
     readers = choose_readers([item["item"] for item in items], trained.method)
     log = read_rows(TRAIN_LOG, args.train_log)
     learned = find_learned(args.model, args.adapters, log, readers.values(), trained.milestones)
+    asked = {"items": args.items, "questions": args.questions}
+    origin = tell_origin(__file__, model=args.model, adapters=args.adapters, train_log=args.train_log, **asked)
     tokenizer = load_tokenizer(args.model)
     answers = []
     for respondent in open_respondents(args.model, learned, readers, trained.method):
         answers += score_split(respondent, tokenizer, items, questions, stage, args.tokens_per_pass)
         del respondent  # or two models would be held while the next is loaded
-    asked = {"items": args.items, "questions": args.questions}
-    origin = tell_origin(__file__, model=args.model, adapters=args.adapters, train_log=args.train_log, **asked)
     write_table(build_table(ANSWERS, answers, cell.keys()), args.output, stage.model_dump(mode="json"), origin)
 
 

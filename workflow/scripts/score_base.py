@@ -32,9 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     stage = ScoreStage.model_validate_json(args.settings)
     keys = {**json.loads(args.axes), "method": NONE, "protocol": NONE, "teacher": NONE, "seed": None}
     items, questions = read_rows(ITEMS, args.items), read_rows(QUESTIONS, args.questions)
+    origin = tell_origin(__file__, model=args.model, items=args.items, questions=args.questions)
     base, tokenizer = Respondent(load_model(args.model)), load_tokenizer(args.model)
     answers = score_split(base, tokenizer, items, questions, stage, args.tokens_per_pass)
-    origin = tell_origin(__file__, model=args.model, items=args.items, questions=args.questions)
     write_table(build_table(ANSWERS, answers, keys), args.output, stage.model_dump(mode="json"), origin)
 
 

@@ -29,10 +29,10 @@ def main(argv: list[str] | None = None) -> None:
 
     stage = ScoreRetentionStage.model_validate_json(args.settings)
     keys = {**dict.fromkeys(("method", "protocol", "teacher", "split"), NONE), "model": args.name, "seed": None}
+    origin = tell_origin(__file__, model=args.model)
     tasks, capacity = open_tasks(stage.tasks, args.include), Capacity(args.tokens_per_pass, args.batch_size)
     base, tokenizer = Respondent(load_model(args.model)), load_tokenizer(args.model)
     rows = list(score_retention(base, tokenizer, stage, tasks, capacity))
-    origin = tell_origin(__file__, model=args.model)
     write_table(build_table(RETENTION, rows, keys), args.output, stage.model_dump(mode="json"), origin)
 
 
