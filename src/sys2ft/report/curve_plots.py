@@ -1,0 +1,127 @@
+"""Figures along training: learning closed book, overexposure, accuracy against compute; and the bill."""
+
+from collections.abc import Sequence
+
+import altair as alt
+
+from sys2ft.report.figure import Figure
+from sys2ft.report.findings import CONTROL_NAMES, Findings, Row, count_words
+from sys2ft.report.interval_plots import MEASURED, Point, facet
+from sys2ft.report.style import FAINT, REFERENCE, WIDTH, colours
+
+NO_MILESTONES = "Not drawn: nothing was kept along training (budget.milestones)."
+HEIGHT = 130
+
+
+def draw_learning(findings: Findings) -> Figure:
+    """Closed-book accuracy along training."""
+    return _draw_along(findings, "closed_book", "Learning closed book, along training")
+
+
+def draw_overexposure(findings: Findings) -> Figure:
+    """In-context accuracy along training: where it falls, the model has lost the use of the news in its prompt."""
+    return _draw_along(findings, "in_context", "Overexposure: accuracy with the news in context, along training")
+
+
+def _draw_along(findings: Findings, measure: str, title: str) -> Figure:
+    rows = _of_dynamics(findings, measure)
+    if len({row["samples_seen"] for row in rows}) < 3:  # base, milestones, end
+        return Figure(title, NO_MILESTONES)
+    points = [_point(findings, row, row["samples_seen"]) for row in rows]
+    x = alt.X("x:Q", title="training sequences seen", scale=alt.Scale(type="symlog"))
+    chart = _curves(findings, points, rows, x)
+    caption = "At 0 stands the base. Filled circles and solid lines: measured; hollow and dashed: with the question blanked."
+    return Figure(title, _caption(findings, caption, rows), chart)
+
+
+def draw_scaling(findings: Findings) -> Figure:
+    """Closed-book accuracy against the compute of fine-tuning, all sizes on one axis."""
+    title = "Accuracy against compute: do sizes fall on one curve?"
+    rows = [row for row in _of_dynamics(findings, "closed_book") if row["train_flops"]]
+    if len({row["train_flops"] for row in rows}) < 2:
+        return Figure(title, NO_MILESTONES)
+    points = [_point(findings, row, row["train_flops"]) for row in rows]
+    x = alt.X("x:Q", title="FLOPs of fine-tuning", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e"))
+    chart = _curves(findings, points, rows, x)
+    caption = (
+        "Filled circles: measured; hollow: with the question blanked. The base has no compute and is not on this axis."
+    )
+    return Figure(title, _caption(findings, caption, rows), chart)
+
+
+def _of_dynamics(findings: Findings, measure: str) -> list[Row]:
+    return [
+        row
+        for row in findings.dynamics
+        if row["measure"] == measure
+        and row["split"] == findings.whole
+        and row["protocol"] not in findings.shadowed
+        and row["estimate"] is not None
+    ]
+
+
+def _point(findings: Findings, row: Row, x: float) -> Point:
+    chance = findings.chance(row["split"], row["mode"])
+    numbers = {
+        name: None if row[name] is None else float(f"{100 * row[name]:.4g}") for name in ("estimate", "low", "high")
+    }
+    what = MEASURED if row["control"] == "none" else CONTROL_NAMES[row["control"]]
+    counts = f"{row['items']} items, {row['questions']} questions, {row['seeds']} seeds"
+    told = {"x": float(f"{x:.4g}"), "what": what, "n": counts, "reference": None if chance is None else 100 * chance}
+    return told | numbers | {"panel": row["mode"], "band": findings.learner(row), "series": row["model"]}
+
+
+def _caption(findings: Findings, what: str, rows: Sequence[Row]) -> str:
+    return (
+        f"{what} Bars: {findings.level:.0%} intervals. Red line: chance, from the number of options; there is none where "
+        f"the model writes. n: {count_words(rows)}."
+    )
+
+
+def _curves(findings: Findings, points: list[Point], rows: Sequence[Row], x: alt.X) -> alt.FacetChart:
+    measured = f"datum.what === '{MEASURED}'"
+    kinds = {"series": "N", "what": "N", "x": "Q", "estimate": "Q", "low": "Q", "high": "Q", "n": "N"}
+    tooltip = [alt.Tooltip(f"{name}:{kind}") for name, kind in kinds.items()]
+    marks = alt.Chart().encode(x=x, color=colours(findings.models, "model"), tooltip=tooltip)
+    y = alt.Y("estimate:Q", title="accuracy (%)", scale=alt.Scale(zero=False))
+    dash = alt.condition(measured, alt.value([1, 0]), alt.value([4, 3]))
+    layers = alt.layer(
+        alt.Chart().mark_rule(color=REFERENCE, strokeDash=[4, 3]).encode(y="mean(reference):Q"),
+        marks.mark_line(strokeWidth=1.6).encode(y=y, strokeDash=dash, detail="what:N"),
+        marks.mark_rule(opacity=0.6).encode(y="low:Q", y2="high:Q"),
+        marks.transform_filter(measured).mark_point(filled=True, size=40, opacity=1).encode(y=y),
+        marks.transform_filter(f"!({measured})").mark_point(filled=False, fill="white", size=28, opacity=1).encode(y=y),
+    ).properties(width=WIDTH, height=HEIGHT)
+    panels = list(dict.fromkeys(point["panel"] for point in points))
+    return facet(layers, points, panels, findings.order(rows))
+
+
+def draw_bill(findings: Findings) -> Figure:
+    """What jobs were expected to take, and what they took."""
+    title = "Bill against actuals"
+    if not findings.bill:
+        return Figure(title, "Not drawn: no job that holds a model has left a benchmark file.")
+    points = [
+        {"place": f"{row['rule']}, {row['model']}", "jobs": row["jobs"], "what": what, "seconds": seconds}
+        for row in findings.bill
+        for what, seconds in (("expected", row["expected_seconds"]), ("took", row["actual_seconds"]))
+    ]
+    y = alt.Y("place:N", sort=[point["place"] for point in points], title=None)
+    base = alt.Chart().encode(y=y)
+    x = alt.X("seconds:Q", scale=alt.Scale(type="log"), title="seconds, summed over jobs")
+    filled = alt.Scale(domain=["expected", "took"], range=["white", "#0072B2"])
+    chart = alt.layer(
+        base.mark_line(color=FAINT, strokeWidth=1.2).encode(x=x, detail="place:N"),
+        base.mark_point(size=60, opacity=1, stroke="#0072B2").encode(
+            x=x,
+            fill=alt.Fill("what:N", scale=filled, legend=alt.Legend(title=None)),
+            tooltip=["place:N", "jobs:Q", "what:N", alt.Tooltip("seconds:Q", format=".3s")],
+        ),
+        data=alt.Data(values=points),
+    ).properties(width=420)
+    jobs = sum(row["jobs"] for row in findings.bill)
+    caption = (
+        f"Hollow: expected before the run, not calibrated by it; filled: what Snakemake measured. n: {jobs} jobs, each run "
+        "once, so there are no intervals; of a job that was resumed the last stretch is told."
+    )
+    return Figure(title, caption, chart)
