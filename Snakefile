@@ -47,3 +47,5 @@ rule tables:
         study_counts=pattern(RESULTS, "study_counts_table"),
         cells=pattern(RESULTS, "cells_table"),
         effects=pattern(RESULTS, "effects_table"),
+        dynamics=pattern(RESULTS, "dynamics_table"),
+        scaling=pattern(RESULTS, "scaling_table"),

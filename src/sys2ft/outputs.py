@@ -29,6 +29,6 @@ def list_outputs(study: Study) -> dict[str, pa.Schema | None]:
     found |= dict.fromkeys(answer_paths(results, cells, stage.answers), tables.ANSWERS)
     for artefact in ("base_retention", "retention"):
         found |= {cell_path(results, artefact, cell): tables.RETENTION for cell in cells}
-    for name in ("answers", "retention", "study_counts", "cells", "effects"):
+    for name in ("answers", "retention", "study_counts", "cells", "effects", "dynamics", "scaling"):
         found[artefact_path(results, f"{name}_table")] = tables.SCHEMAS[name]
     return found

@@ -39,6 +39,8 @@ PATTERNS = {
     "study_counts_table": "tables/study_counts.parquet",
     "cells_table": "tables/cells.parquet",
     "effects_table": "tables/effects.parquet",
+    "dynamics_table": "tables/dynamics.parquet",
+    "scaling_table": "tables/scaling.parquet",
 }
 
 

@@ -158,6 +158,15 @@ class StatisticsSettings(Frozen):
     seed: int = 0
 
 
+class ScalingSettings(Frozen):
+    """The fit of a scaling law."""
+
+    draws: int = Field(200, ge=100)
+    """Bootstrap draws, in each of which every form is fitted again."""
+    min_sizes: int = Field(3, ge=3)
+    """With fewer sizes of models no law is said to be identified: one is left out to be predicted, by two or more."""
+
+
 class GridSettings(Frozen):
     """What is run: names from the catalogue for each axis."""
 

@@ -141,6 +141,32 @@ class EstimateEffectsStage(Frozen):
     """(protocol, the same protocol shadowed)."""
 
 
+class CurvesStage(Frozen):
+    """What `trace_learning` is told: which cells, and how intervals are made."""
+
+    grid: GridSettings
+    taught: dict[str, bool]
+    """For each protocol of the grid whether it trains on study data."""
+    methods: dict[str, str]
+    """For each method of the grid what it updates: `lora` or `full`."""
+    milestones: bool
+    """Whether what was learned was kept along the way."""
+    draws: int
+    level: float
+    min_items: int
+    seed: int
+
+    def cells(self) -> list[Cell]:
+        """All cells of the grid."""
+        return self.grid.cells(self.taught)
+
+
+class FitScalingLawStage(CurvesStage):
+    """What `fit_scaling_law` is told; its draws are fewer, as each is a fit."""
+
+    min_sizes: int
+
+
 class BuildTablesStage(Frozen):
     """What `build_tables` is told: enough to enumerate the cells, however many they are."""
 

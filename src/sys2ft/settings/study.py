@@ -25,6 +25,7 @@ from sys2ft.settings.choices import (
     GridSettings,
     PromptSettings,
     RetentionSettings,
+    ScalingSettings,
     ScoringSettings,
     StatisticsSettings,
     TrainingSettings,
@@ -35,9 +36,11 @@ from sys2ft.settings.resources import DeviceName
 from sys2ft.settings.stages import (
     BuildTablesStage,
     ComposeTrainingStage,
+    CurvesStage,
     EstimateEffectsStage,
     FilterStudyStage,
     FineTuneStage,
+    FitScalingLawStage,
     GenerateStudyStage,
     Part,
     PrepareModelStage,
@@ -74,6 +77,7 @@ class Study(Frozen):
     writing: WritingSettings = WritingSettings()
     retention: RetentionSettings = RetentionSettings()
     statistics: StatisticsSettings = StatisticsSettings()
+    scaling: ScalingSettings = ScalingSettings()
     grid: GridSettings
 
     @field_validator("results")
@@ -238,6 +242,23 @@ class Study(Frozen):
         )
         return EstimateEffectsStage(statistics=self.statistics, shadow_pairs=pairs)
 
+    def trace_learning_stage(self) -> CurvesStage:
+        """Settings of `trace_learning`."""
+        return CurvesStage(draws=self.statistics.draws, **self._curves())
+
+    def fit_scaling_law_stage(self) -> FitScalingLawStage:
+        """Settings of `fit_scaling_law`."""
+        return FitScalingLawStage(draws=self.scaling.draws, min_sizes=self.scaling.min_sizes, **self._curves())
+
+    def _curves(self) -> dict[str, Any]:
+        return {
+            "grid": self.grid,
+            "taught": {name: bool(self.kinds_of(name)) for name in self.grid.protocol},
+            "methods": {name: self.methods[name].kind for name in self.grid.method},
+            "milestones": self.budget.milestones,
+            **self.statistics.model_dump(include={"level", "min_items", "seed"}),
+        }
+
     def build_tables_stage(self) -> BuildTablesStage:
         """Settings of `build_tables`."""
         kinds = {name: self.kinds_of(name) for name in self.grid.protocol}
@@ -271,7 +292,8 @@ def _known_keys(config: Mapping[str, Any]) -> dict[str, list[str]]:
     parts: dict[str, type[Frozen]] = {
         "": Study, "prompts": PromptSettings, "budget": BudgetSettings, "filters": FilterSettings,
         "training": TrainingSettings, "scoring": ScoringSettings, "writing": WritingSettings,
-        "retention": RetentionSettings, "statistics": StatisticsSettings, "grid": GridSettings,
+        "retention": RetentionSettings, "statistics": StatisticsSettings, "scaling": ScalingSettings,
+        "grid": GridSettings,
     }  # fmt: skip
     catalogue: dict[str, type[Frozen]] = {
         "models": ModelSettings, "methods": MethodSettings, "protocols": ProtocolSettings,
