@@ -31,8 +31,8 @@ class Studied:
     """What a teacher wrote of an item in one kind: the first completion of each call, and all study rows."""
 
     kind: str
-    completions: list[Row]
-    rows: list[Row]
+    completions: Sequence[Row]
+    rows: Sequence[Row]
 
 
 @dataclass(frozen=True)

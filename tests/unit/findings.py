@@ -10,6 +10,7 @@ from sys2ft.tables import EFFECTS
 BASE = ("closed_book", "in_context", "in_context_gain")
 TUNED = ("closed_book", "in_context", "closed_book_gain", "ft_icl_gap", "overexposure")
 LEVELS = {"closed_book": 0.3, "in_context": 0.6, "in_context_gain": 0.3, "closed_book_gain": 0.1, "ft_icl_gap": 0.3}
+NO_CONTROL = dict.fromkeys(("control_estimate", "control_low", "control_high", "net", "net_low", "net_high"))
 
 
 def effect(**given) -> dict:
@@ -33,9 +34,10 @@ def effects(
     rows = []
 
     def add(**keys):
+        keys = {"control": "blank_question"} | keys
         value = LEVELS.get(keys["measure"], 0.05) + rng.gauss(0, 0.05)
         numbers = {"estimate": value, "low": value - 0.08, "high": value + 0.08}
-        if few:
+        if few and keys["control"] is not None:
             numbers |= dict.fromkeys(
                 ("low", "high", "p", "p_holm", "control_low", "control_high", "net_low", "net_high", "detectable")
             ) | {"verdict": "too few items for an interval"}
@@ -61,8 +63,7 @@ def effects(
     for model in models:
         for protocol in protocols:
             for task in ("facts/acc", "text/word_perplexity"):
-                add(model=model, protocol=protocol, mode=task, measure="retention_change", control=None,
-                    **dict.fromkeys(("control_estimate", "control_low", "control_high", "net", "net_low", "net_high")))  # fmt: skip
+                add(model=model, protocol=protocol, mode=task, measure="retention_change", control=None, **NO_CONTROL)
     return rows
 
 
@@ -72,14 +73,13 @@ def dynamics(models: Sequence[str], protocols: Sequence[str], modes: Sequence[st
             for measure in ("closed_book", "in_context") for control in ("none", "blank_question")]  # fmt: skip
     return [
         {
-            "model": model, "method": "lora", "protocol": protocol, "teacher": "none" if protocol == "naive" else "self",
-            "split": "all", "mode": mode, "measure": measure, "control": control, "samples_seen": seen,
-            "tokens_seen": 50 * seen, "train_flops": 1e9 * (number + 1) * seen if seen else None, "items": 10,
-            "questions": 50, "seeds": 1, "estimate": 0.3 + 0.05 * n - 0.1 * (control != "none"),
+            "model": model, "method": "lora", "protocol": protocol, "teacher": "self", "split": "all", "mode": mode,
+            "measure": measure, "control": control, "samples_seen": seen, "tokens_seen": 50 * seen,
+            "train_flops": 1e9 * (models.index(model) + 1) * seen if seen else None,
+            "items": 10, "questions": 50, "seeds": 1, "estimate": 0.3 + 0.05 * n - 0.1 * (control != "none"),
             "low": 0.25 + 0.05 * n, "high": 0.35 + 0.05 * n,
         }
         for model, protocol, mode, measure, control in keys
-        for number in [models.index(model)]
         for n, seen in enumerate((0, 1, 2, 4, 8))
     ]  # fmt: skip
 
@@ -98,9 +98,7 @@ def findings(
     modes=("letter", "cloze", "generate"), teachers=("self",), few=False, **given,
 ) -> Findings:  # fmt: skip
     """The findings of a made-up study."""
-    grid = GridSettings(
-        model=models, method=("lora",), protocol=protocols, teacher=teachers, split=splits, seed=(0,)
-    )
+    grid = GridSettings(model=models, method=("lora",), protocol=protocols, teacher=teachers, split=splits, seed=(0,))
     questions = [
         {"split": split, "item": f"{split}-{n}", "options": ["a", "b", "c", "d"]} for split in splits for n in range(5)
     ]

@@ -1,7 +1,7 @@
 """Data in a page: as JSON that no text in it can end, and tables column by column to keep them small."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class Shown:
 
     name: str
     about: str
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
     file: str | None = None
 
 
@@ -55,7 +55,7 @@ def _column(table: str, name: str, values: Sequence[Any]) -> dict[str, Any]:
     column: dict[str, Any] = {"name": name, "about": _about(table, name)}
     if all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values):
         return column | {"numbers": [_short(value) for value in values]}
-    texts = [_text(value) for value in values]
+    texts = [as_text(value) for value in values]
     words = list(dict.fromkeys(texts))
     if len(words) > WORDS * len(texts):
         return column | {"texts": texts}
@@ -71,9 +71,16 @@ def _about(table: str, name: str) -> str:
     return schema.field(name).metadata[b"description"].decode()
 
 
-def _short(value: float | None) -> float | int | None:
+def _short(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def as_text(value: Any) -> str | None:
+    """A value as text; lists and structs, which tables have few of, without their brackets."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "; ".join(str(as_text(entry)) for entry in value)
+    if isinstance(value, dict):
+        return " ".join(str(_short(entry)) for entry in value.values() if entry is not None)
+    return str(value)

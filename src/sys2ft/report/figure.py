@@ -10,9 +10,10 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from sys2ft.report.style import style
+from sys2ft.paths import FORMATS
+from sys2ft.report.files import write_file
+from sys2ft.report.style import FAINT, style
 
-FORMATS = ("svg", "pdf", "png", "json")
 SCALE = 2.0
 """Pixels of the PNG for each of the SVG."""
 
@@ -36,7 +37,7 @@ class Figure:
         title = alt.TitleParams(self.title, subtitle=textwrap.wrap(self.caption, 110))
         if self.chart is None:
             # ASSUME: a file that says why is better than none, as whoever looks for it finds the answer there.
-            chart: Any = alt.Chart(alt.Data(values=[{}])).mark_text(text="not drawn", fontSize=12, color="#59636b")
+            chart: Any = alt.Chart(alt.Data(values=[{}])).mark_text(text="not drawn", fontSize=12, color=FAINT)
             chart = chart.properties(width=560, height=24)
         else:
             chart = self.chart
@@ -45,12 +46,14 @@ class Figure:
         return chart.to_dict()
 
 
-def write_figure(specification: Mapping[str, Any], folder: Path, name: str) -> None:
-    """Write a figure as SVG, PDF, PNG and Vega-Lite; without a network."""
+def write_figure(specification: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
+    """Write a figure in each of `FORMATS`, without a network; returns the files."""
     text = json.dumps(specification, sort_keys=True, ensure_ascii=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(text, encoding="utf-8")
     svg = vl_convert.vegalite_to_svg(text)
-    (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
-    (folder / f"{name}.pdf").write_bytes(vl_convert.svg_to_pdf(svg))
-    (folder / f"{name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=SCALE))
+    contents = {
+        "svg": svg.encode(),
+        "pdf": vl_convert.svg_to_pdf(svg),
+        "png": vl_convert.svg_to_png(svg, scale=SCALE),
+        "json": text.encode(),
+    }
+    return [write_file(folder / f"{name}.{kind}", contents[kind]) for kind in FORMATS]

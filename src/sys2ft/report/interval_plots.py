@@ -78,13 +78,15 @@ def draw_shadowing(findings: Findings) -> Figure:
     chart = interval_chart(
         points, prefixes, findings.order(rows), bands, "lost to the prefix (points of accuracy)", "prefix"
     )
-    caption = "Closed-book accuracy of a protocol minus that of the same protocol with a prefix; +loss: it is trained too."
+    caption = (
+        "Closed-book accuracy of a protocol minus that of the same protocol with a prefix; +loss: it is trained too."
+    )
     return Figure(title, _caption(findings, caption, NO_DIFFERENCE, rows), chart)
 
 
 def prefix_of(row: Row) -> str:
     """What stands before the sequence of the protocol that a row of shadowing compares with."""
-    return row["prefix"]
+    return row.get("prefix") or str(row["versus"]).removeprefix(f"{row['protocol']}_")
 
 
 def draw_retention(findings: Findings) -> Figure:
@@ -96,9 +98,9 @@ def draw_retention(findings: Findings) -> Figure:
     points = []
     for row in rows:
         unit, factor = retention_unit(row["mode"])
-        numbers = {name: None if row[name] is None else factor * row[name] for name in ("estimate", "low", "high")}
-        told = {"place": findings.learner(row), "band": "", "series": row["model"], "panel": f"{row['mode']} ({unit})"}
-        points.append(_point(row, MEASURED, **numbers) | told)
+        numbers = [None if row[name] is None else factor * row[name] for name in ("estimate", "low", "high")]
+        place = {"place": findings.learner(row), "band": "", "series": row["model"], "panel": f"{row['mode']} ({unit})"}
+        points.append(_point(row, MEASURED, *numbers) | place)
     panels = list(dict.fromkeys(point["panel"] for point in points))
     chart = interval_chart(points, findings.models, findings.order(rows), [""], "change", panels=panels)
     told = f"n: adapters of {range_words(rows, 'items')}, {range_words(rows, 'questions', 'documents')} of each task"
@@ -139,7 +141,7 @@ def effect_points(rows: Iterable[Row]) -> Iterator[tuple[Row, Point]]:
         for row in group:
             if row["control"] is not None:
                 numbers = (_percent(row[f"control_{name}"]) for name in ("estimate", "low", "high"))
-                yield row, _point(row, CONTROL_NAMES.get(row["control"], row["control"]), *numbers)
+                yield row, _point(row, CONTROL_NAMES[row["control"]], *numbers)
 
 
 def _point(row: Row, what: str, estimate: float | None, low: float | None, high: float | None) -> Point:
@@ -193,7 +195,13 @@ def interval_chart(
     for point in points:
         point["slot"] = f"{point['series']} {point['what']}" if apart else point["series"]
     marks = alt.Chart().encode(
-        y=alt.Y("place:N", sort=list(places), title=None, scale=alt.Scale(paddingInner=0.1), axis=alt.Axis(grid=True, tickBand="extent")),
+        y=alt.Y(
+            "place:N",
+            sort=list(places),
+            title=None,
+            scale=alt.Scale(paddingInner=0.1),
+            axis=alt.Axis(grid=True, tickBand="extent"),
+        ),
         yOffset=alt.YOffset("slot:N", sort=slots, scale=alt.Scale(paddingOuter=0.6)),
         color=colours(series, called),
         tooltip=_tooltip(called),
@@ -211,7 +219,9 @@ def interval_chart(
             x2="high:Q",
             opacity=alt.condition(measured, alt.value(1), alt.value(0.45)),
         ),
-        marks.transform_filter(measured).mark_point(filled=True, size=46, opacity=1).encode(x="estimate:Q", shape=shape),
+        marks.transform_filter(measured)
+        .mark_point(filled=True, size=46, opacity=1)
+        .encode(x="estimate:Q", shape=shape),
         marks.transform_filter(f"!({measured})")
         .mark_point(filled=False, fill="white", size=34, strokeWidth=1.4, opacity=1)
         .encode(x="estimate:Q", shape=shape),
@@ -220,8 +230,8 @@ def interval_chart(
     return facet(layers, points, panels, bands)
 
 
-def facet(layers: alt.LayerChart, points: list[Point], panels: Sequence[str], bands: Sequence[str]) -> alt.FacetChart:
-    """Panels side by side, in rows where there are several bands."""
+def facet(layers: Any, points: list[Point], panels: Sequence[str], bands: Sequence[str]) -> alt.FacetChart:
+    """A layered chart as panels side by side, in rows where there are several bands."""
     facets: dict[str, Any] = {"column": alt.Column("panel:N", sort=list(panels), title=None)}
     if len(bands) > 1:
         header = alt.Header(labelAngle=0, labelAlign="left", labelOrient="top", labelAnchor="start")

@@ -1,7 +1,7 @@
 """The page: one HTML file that needs no network, with everything in it.
 
-What is shown stands in the page as JSON and is put there as text, never as markup. The policy of the page's head lets it
-run its own two scripts and nothing else, and load nothing.
+What is shown stands in the page as JSON and is put there as text, never as markup. The policy of the page's head lets
+it run its own two scripts and nothing else, and load nothing.
 """
 
 import hashlib
@@ -18,7 +18,6 @@ from sys2ft.report.embedding import Shown, embed, pack
 from sys2ft.report.sentences import Section
 
 FOLDER = Path(__file__).parent
-FILES = ("page.html", "page.css", "page.js")
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,11 @@ def render(page: Page, vega: str) -> str:
         if "</script" in text.lower() or "<!--" in text:
             raise ValueError(f"the script '{name}' cannot stand in a page: it holds </script or <!--")
     environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("page.html").render(
         page=page,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from sys2ft.grid import NONE
 from sys2ft.report.findings import CONTROL_NAMES, Findings, Row, per_estimate, retention_unit
 
-
 FEW = 6
 """Sentences that stand open; more are folded below their counts."""
 
@@ -42,27 +41,27 @@ ASKED = {
     "in_context_gain": (
         "Is there a gap to close?",
         "Accuracy of the base with the news in context, minus without it.",
-        "the data do not say: no base was asked both with the news in context and without it",
+        "no base was asked both with the news in context and without it",
     ),
     "closed_book_gain": (
         "Does training bring the news into the weights?",
         "Closed-book accuracy of the tuned model minus that of the base.",
-        "the data do not say: no tuned model was asked closed book",
+        "no tuned model was asked closed book",
     ),
     "ft_icl_gap": (
         "What is left of the gap?",
         "Accuracy of the base with the news in context, minus closed-book accuracy of the tuned model.",
-        "the data do not say: no base was asked with the news in context",
+        "no base was asked with the news in context",
     ),
     "gap_closed": (
         "Which share of the gap is closed?",
         "Closed-book gain over the in-context gain of the base; undefined where the latter's interval covers 0.",
-        "the data do not say: no base was asked with the news in context",
+        "no base was asked with the news in context",
     ),
     "overexposure": (
         "Does training cost the use of the news in context?",
         "In-context accuracy of the base minus that of the tuned model.",
-        "the data do not say: no tuned model was asked with the news in context",
+        "no tuned model was asked with the news in context",
     ),
     "shadowing": (
         "Does a prefix shadow what is learned?",
@@ -90,7 +89,7 @@ ASKED = {
 
 def tell(findings: Findings) -> list[Section]:
     """All sections, over all of the grid."""
-    return [_section(findings, measure) for measure in ASKED]
+    return [*(_section(findings, measure) for measure in ASKED), _scaling_section(findings)]
 
 
 def _section(findings: Findings, measure: str) -> Section:
@@ -113,8 +112,8 @@ def _counts(findings: Findings, mode: str, groups: Sequence[Sequence[Row]]) -> I
         rows = [row for row in chosen if row["control"] == control]
         verdicts = Counter(row["verdict"] for row in rows)
         told = "; ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
-        beside = f", beside {CONTROL_NAMES.get(control, control)}" if control else ""
-        yield f"{mode}{beside}: of {_many(len(rows), 'estimate')} {told}.{_after_correction(findings, rows)}"
+        beside = f", beside {CONTROL_NAMES[control]}" if control else ""
+        yield f"{mode}{beside}: {_many(len(rows), 'estimate')}, {told}.{_after_correction(findings, rows)}"
 
 
 def _after_correction(findings: Findings, rows: Sequence[Row]) -> str:
@@ -123,7 +122,7 @@ def _after_correction(findings: Findings, rows: Sequence[Row]) -> str:
     if not found or any(row["p_holm"] is None for row in found):
         return ""
     kept = sum(_differs(findings, row["p_holm"]) for row in found)
-    return f" After Holm's correction {kept} of {_many(len(found), 'difference')} stand."
+    return f" Holm's correction leaves {kept} of {_many(len(found), 'difference')}."
 
 
 def _differs(findings: Findings, p: float | None) -> bool:
@@ -132,6 +131,31 @@ def _differs(findings: Findings, p: float | None) -> bool:
 
 def _many(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _scaling_section(findings: Findings) -> Section:
+    """What the table `scaling` says of closed-book accuracy, form by form."""
+    title, about = "Does accuracy follow compute?", "Forms of a law, fitted to closed-book accuracy along training."
+    rows = [
+        row
+        for row in findings.scaling
+        if (row["measure"], row["control"], row["split"]) == ("closed_book", "none", findings.whole)
+        and row["protocol"] not in findings.shadowed
+    ]
+    if not rows:
+        return Section(title, about, ["Not told: nothing was fitted."], [])
+    verdicts = Counter((row["x"], row["verdict"].partition(":")[0]) for row in rows)
+    counts: dict[str, list[str]] = {}
+    for (x, verdict), count in verdicts.items():
+        counts.setdefault(x, []).append(f"{count} {verdict}")
+    summary = [
+        f"Against {x}: {_many(sum(r['x'] == x for r in rows), 'fit')}, {'; '.join(told)}."
+        for x, told in counts.items()
+    ]
+    sentences = [
+        f"{findings.learner(row)}, {row['mode']}, {row['form']} in {row['x']}: {row['verdict']}." for row in rows
+    ]
+    return Section(title, about, summary, sentences)
 
 
 def tell_estimate(findings: Findings, group: Sequence[Row]) -> str:
@@ -161,9 +185,9 @@ def tell_estimate(findings: Findings, group: Sequence[Row]) -> str:
 
 def _beside(findings: Findings, row: Row, unit: str, factor: float) -> str:
     """What the control says of an estimate."""
-    said = f"{row['verdict']}"
+    said = str(row["verdict"])
     if row["control"] is not None and row["net"] is not None:
-        name = CONTROL_NAMES.get(row["control"], row["control"]).capitalize()
+        name = CONTROL_NAMES[row["control"]].capitalize()
         under = _number(row["control_estimate"], row["control_low"], row["control_high"], factor)
         said = f"{name}: {under}; net {_number(row['net'], row['net_low'], row['net_high'], factor)}, {said}"
     else:
@@ -188,4 +212,4 @@ def _number(value: float, low: float | None, high: float | None, factor: float) 
 
 
 def _plain(value: float, factor: float, sign: str = "") -> str:
-    return f"{factor * value:{sign}.{1 if factor > 1 else 3}f}"
+    return f"{factor * value:{sign}.{1 if factor > 1 else 3}f}".replace("-", "−")

@@ -43,7 +43,7 @@ def style(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
 
 
 def colours(names: Sequence[str], title: str | None) -> alt.Color:
-    """A colour for each of `names`; beyond the palette they begin again, and the names in the tooltip tell them apart."""
+    """A colour for each of `names`; beyond the palette they begin again, and the tooltip tells them apart."""
     palette = [PALETTE[place % len(PALETTE)] for place in range(len(names))]
     scale = alt.Scale(domain=list(names), range=palette)
     return alt.Color("series:N", scale=scale, legend=alt.Legend(title=title) if len(names) > 1 else None)

@@ -20,6 +20,7 @@ from sys2ft.settings.catalogue import (
 from sys2ft.settings.choices import (
     FilterSettings,
     GridSettings,
+    ReportSettings,
     ScoringSettings,
     StatisticsSettings,
     WritingSettings,
@@ -165,6 +166,25 @@ class FitScalingLawStage(CurvesStage):
     """What `fit_scaling_law` is told; its draws are fewer, as each is a fit."""
 
     min_sizes: int
+
+
+class DrawFiguresStage(Frozen):
+    """What `draw_figures` is told."""
+
+    grid: GridSettings
+    """The order in which names stand."""
+    level: float
+    """Of the intervals."""
+
+
+class BuildReportStage(DrawFiguresStage):
+    """What `build_report` is told."""
+
+    report: ReportSettings
+    cells: int
+    """Of the whole grid."""
+    shown: tuple[str, ...]
+    """The cells that can be looked at, by their paths."""
 
 
 class BuildTablesStage(Frozen):
