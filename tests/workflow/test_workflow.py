@@ -22,7 +22,8 @@ EXPECTED = {
     "prepare_model": 1, "validate_news": 2, "generate_study": 2, "filter_study": 2,
     "compose_training": 6, "score_base": 2, "fine_tune": 6, "score_answers": 6,
     "write_base": 1, "write_answers": 3, "score_base_retention": 1, "score_retention": 6,
-    "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 41,
+    "build_tables": 1, "estimate_effects": 1, "trace_learning": 1, "fit_scaling_law": 1, "draw_figures": 1,
+    "build_report": 1, "all": 1, "total": 45,
 }  # fmt: skip
 
 
@@ -39,14 +40,14 @@ def edit(project: Path, file: str, old: str, new: str) -> None:
     (project / file).write_text(text.replace(old, new, 1))
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+@pytest.fixture
+def finished(finished_smoke):
     """The smoke study, run once for real."""
-    project = make_project(tmp_path_factory.mktemp("project"))
-    assert job_counts(project) == EXPECTED
-    run = snakemake(project)
-    assert run.returncode == 0, failures(run)
-    return project
+    return finished_smoke
+
+
+def test_the_smoke_study_runs_these_jobs(tmp_path):
+    assert job_counts(make_project(tmp_path)) == EXPECTED
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_second_run_has_nothing_to_do(project):
 
 def test_tables_have_their_schema_and_keys_agree_with_paths(project):
     results = project / "results/smoke"
-    for name in ("answers", "retention", "study_counts", "cells", "effects"):
+    for name in ("answers", "retention", "study_counts", "cells", "effects", "dynamics", "scaling"):
         table = pq.ParquetFile(results / f"tables/{name}.parquet").read()
         assert table.schema.names == SCHEMAS[name].names
         assert table.num_rows > 0
@@ -128,7 +129,7 @@ def test_damaged_outputs_are_found_and_made_again(copied, monkeypatch, capsys):
     monkeypatch.chdir(copied)
     study = ["verify", "--configfile", "config/smoke.yaml", "config/small.yaml"]
     cli(study)
-    assert re.search(r"^\d\d outputs, 0 damaged$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^\d{2,3} outputs, 0 damaged$", capsys.readouterr().out, re.MULTILINE)
     results = copied / "results/smoke"
     damaged = [
         results / f"score_answers/{CELL}/answers.parquet",
@@ -172,7 +173,8 @@ def test_one_more_mode_that_writes_asks_for_its_texts_only(project):
         "modes: [letter, cloze, statement]",
         "modes: [letter, cloze, statement, generate]",
     )
-    expected = {"write_base": 1, "write_answers": 3, "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 7}
+    tables = ("build_tables", "estimate_effects", "trace_learning", "fit_scaling_law", "draw_figures", "build_report")
+    expected = {"write_base": 1, "write_answers": 3, **dict.fromkeys(tables, 1), "all": 1, "total": 11}
     assert job_counts(project) == expected
 
 

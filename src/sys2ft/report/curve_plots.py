@@ -130,11 +130,14 @@ def _curves(findings: Findings, points: list[Point], rows: Sequence[Row], x: alt
     marks = alt.Chart().encode(x=x, color=colours(findings.models, "model"), tooltip=tooltip)
     y = alt.Y("estimate:Q", title="accuracy (%)", scale=alt.Scale(zero=False))
     dash = alt.condition(measured, alt.value([1, 0]), alt.value([4, 3]))
+    law = (
+        marks.transform_filter(f"datum.what === '{FITTED}'")
+        .mark_line(strokeWidth=1)
+        .encode(y="fitted:Q", color=alt.value(FAINT), detail="series:N")
+    )
     layers = alt.layer(
         alt.Chart().mark_rule(color=REFERENCE, strokeDash=[4, 3]).encode(y="mean(reference):Q"),
-        marks.transform_filter(f"datum.what === '{FITTED}'")
-        .mark_line(strokeWidth=1, color=FAINT)
-        .encode(y="fitted:Q", color=alt.value(FAINT), detail="series:N"),
+        *([law] if any(point["what"] == FITTED for point in points) else []),
         marks.transform_filter(f"datum.what !== '{FITTED}'")
         .mark_line(strokeWidth=1.6)
         .encode(y=y, strokeDash=dash, detail="what:N"),

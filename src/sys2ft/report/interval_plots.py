@@ -212,6 +212,11 @@ def interval_chart(
         legend=alt.Legend(title=None, symbolFillColor="white") if len(kinds) > 1 else None,
     )
     measured = f"datum.what === '{MEASURED}'"
+    beside = (
+        marks.transform_filter(f"!({measured})")
+        .mark_point(filled=False, fill="white", size=34, strokeWidth=1.4, opacity=1)
+        .encode(x="estimate:Q", shape=shape)
+    )
     layers = alt.layer(
         alt.Chart().mark_rule(color=REFERENCE, strokeDash=[4, 3]).encode(x="mean(reference):Q"),
         marks.mark_rule(strokeWidth=1.6).encode(
@@ -222,9 +227,7 @@ def interval_chart(
         marks.transform_filter(measured)
         .mark_point(filled=True, size=46, opacity=1)
         .encode(x="estimate:Q", shape=shape),
-        marks.transform_filter(f"!({measured})")
-        .mark_point(filled=False, fill="white", size=34, strokeWidth=1.4, opacity=1)
-        .encode(x="estimate:Q", shape=shape),
+        *([beside] if kinds != [MEASURED] else []),
     ).properties(width=WIDTH, height=alt.Step(10, **{"for": "offset"}))
     panels = panels or list(dict.fromkeys(point["panel"] for point in points))
     return facet(layers, points, panels, bands)

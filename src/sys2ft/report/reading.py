@@ -115,11 +115,12 @@ def _about(stage: DrawFiguresStage, findings: Findings) -> list[str]:
         f"{axis}{'s' if len(values) > 1 else ''} {', '.join(map(str, values))}" for axis, values in names.items()
     )
     chances = {mode: findings.chance(findings.whole, mode) for mode in findings.modes}
-    told = [f"{chance:.0%} in {mode}" for mode, chance in chances.items() if chance is not None]
-    written = [mode for mode, chance in chances.items() if chance is None]
-    guess = f"A guess is right in {', '.join(told)}." if told else ""
-    none = f" In {', '.join(written)} the model writes, and there is no chance level." if written else ""
-    return [f"What was run: {axes}.", f"{guess}{none}".strip()]
+    levels = {chance: [mode for mode in chances if chances[mode] == chance] for chance in chances.values()}
+    told = [
+        f"{', '.join(modes)} {'has none, as the model writes' if chance is None else f'{100 * chance:.0f} %'}"
+        for chance, modes in levels.items()
+    ]
+    return [f"What was run: {axes}.", f"Chance: {'; '.join(told)}."]
 
 
 def _examples_note(stage: BuildReportStage, results: str) -> str:

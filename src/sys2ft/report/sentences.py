@@ -15,6 +15,10 @@ FEW = 6
 """Sentences that stand open; more are folded below their counts."""
 
 
+Sentence = tuple[str, str]
+"""Of whom, and what is said."""
+
+
 @dataclass(frozen=True)
 class Section:
     """The sentences of one question.
@@ -22,14 +26,14 @@ class Section:
     Attributes:
         title: the question.
         about: what is measured.
-        summary: a sentence of counts for each mode.
-        sentences: one for each estimate.
+        summary: how often each verdict is reached, for each mode and control.
+        sentences: one for each estimate; what is not told, where there is none.
     """
 
     title: str
     about: str
-    summary: list[str]
-    sentences: list[str]
+    summary: list[Sentence]
+    sentences: list[Sentence]
 
     @property
     def folded(self) -> bool:
@@ -99,13 +103,13 @@ def _section(findings: Findings, measure: str) -> Section:
         rows = [row for row in rows if row["protocol"] not in findings.shadowed]
     groups = per_estimate(rows)
     if not groups:
-        return Section(title, about, [f"Not told: {nothing}."], [])
+        return Section(title, about, [], [("Not told", f"{nothing}.")])
     modes = dict.fromkeys(row["mode"] for row in rows)
     summary = [sentence for mode in modes for sentence in _counts(findings, mode, groups)]
     return Section(title, about, summary, [tell_estimate(findings, group) for group in groups])
 
 
-def _counts(findings: Findings, mode: str, groups: Sequence[Sequence[Row]]) -> Iterable[str]:
+def _counts(findings: Findings, mode: str, groups: Sequence[Sequence[Row]]) -> Iterable[Sentence]:
     """How often each verdict is reached in a mode, control by control."""
     chosen = [row for group in groups for row in group if row["mode"] == mode]
     for control in dict.fromkeys(row["control"] for row in chosen):
@@ -113,7 +117,8 @@ def _counts(findings: Findings, mode: str, groups: Sequence[Sequence[Row]]) -> I
         verdicts = Counter(row["verdict"] for row in rows)
         told = "; ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
         beside = f", beside {CONTROL_NAMES[control]}" if control else ""
-        yield f"{mode}{beside}: {_many(len(rows), 'estimate')}, {told}.{_after_correction(findings, rows)}"
+        said = f"{_many(len(rows), 'estimate')}, {told}.{_after_correction(findings, rows)}"
+        yield f"{mode}{beside}", said
 
 
 def _after_correction(findings: Findings, rows: Sequence[Row]) -> str:
@@ -143,22 +148,22 @@ def _scaling_section(findings: Findings) -> Section:
         and row["protocol"] not in findings.shadowed
     ]
     if not rows:
-        return Section(title, about, ["Not told: nothing was fitted."], [])
+        return Section(title, about, [], [("Not told", "nothing was fitted.")])
     verdicts = Counter((row["x"], row["verdict"].partition(":")[0]) for row in rows)
     counts: dict[str, list[str]] = {}
     for (x, verdict), count in verdicts.items():
         counts.setdefault(x, []).append(f"{count} {verdict}")
     summary = [
-        f"Against {x}: {_many(sum(r['x'] == x for r in rows), 'fit')}, {'; '.join(told)}."
+        (f"against {x}", f"{_many(sum(row['x'] == x for row in rows), 'fit')}, {'; '.join(told)}.")
         for x, told in counts.items()
     ]
     sentences = [
-        f"{findings.learner(row)}, {row['mode']}, {row['form']} in {row['x']}: {row['verdict']}." for row in rows
+        (f"{findings.learner(row)}, {row['mode']}, {row['form']} in {row['x']}", f"{row['verdict']}.") for row in rows
     ]
     return Section(title, about, summary, sentences)
 
 
-def tell_estimate(findings: Findings, group: Sequence[Row]) -> str:
+def tell_estimate(findings: Findings, group: Sequence[Row]) -> Sentence:
     """One estimate in words, with each of its controls.
 
     Args:
@@ -169,18 +174,18 @@ def tell_estimate(findings: Findings, group: Sequence[Row]) -> str:
     whom = f"{first['model']}, {first['mode']}"
     if first["protocol"] != NONE:
         whom = f"{findings.learner(first)}, {whom}"
-    versus = f" against {first['versus']}" if first["versus"] else ""
+    if first["versus"]:
+        whom += f", against {first['versus']}"
     counts = ", ".join(_many(first[name], name[:-1]) for name in ("items", "questions", "seeds"))
     if first["measure"] == "retention_change":
         counts = f"{_many(first['items'], 'adapter')}, {_many(first['questions'], 'document')}"
     if first["estimate"] is None:
-        return f"{whom}{versus}: {first['verdict']} ({counts})."
+        return whom, f"{first['verdict']} ({counts})."
     value = _number(first["estimate"], first["low"], first["high"], factor)
-    told = [f"{whom}{versus}: {value} {unit} ({counts})"]
+    said = f"{value} {unit} ({counts})"
     if first["low"] is None:
-        return f"{told[0]}: {first['verdict']}."
-    told += [_beside(findings, row, unit, factor) for row in group]
-    return ". ".join(told) + "."
+        return whom, f"{said}, {first['verdict']}."
+    return whom, ". ".join([said, *(_beside(findings, row, unit, factor) for row in group)]) + "."
 
 
 def _beside(findings: Findings, row: Row, unit: str, factor: float) -> str:
