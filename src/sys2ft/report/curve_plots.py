@@ -44,16 +44,21 @@ def draw_scaling(findings: Findings) -> Figure:
     """Closed-book accuracy against compute, all sizes on one axis, with the law where one is identified."""
     title = "Accuracy against compute: do sizes fall on one curve?"
     rows = [row for row in _of_dynamics(findings, "closed_book") if row["train_flops"]]
-    if len({row["train_flops"] for row in rows}) < 2:
-        return Figure(title, NO_MILESTONES)
+    amounts: dict[tuple, set[float]] = {}
+    for row in rows:
+        amounts.setdefault((findings.learner(row), row["mode"]), set()).add(row["train_flops"])
+    if max(map(len, amounts.values()), default=0) < 2:
+        return Figure(title, "Not drawn: there is one size, and nothing was kept along training (budget.milestones).")
     points = [_point(findings, row, row["train_flops"]) for row in rows]
     laws = _laws(findings)
     curves = [point for law in laws for point in _curve(findings, law, rows)]
-    x = alt.X("x:Q", title="FLOPs of fine-tuning", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e"))
+    x = alt.X(
+        "x:Q", title="FLOPs of fine-tuning", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e", tickCount=3)
+    )
     chart = _curves(findings, points + curves, rows, x)
     caption = (
         "Filled circles: measured; hollow: with the question blanked. The base has no compute and is not on this axis. "
-        + (_tell_laws(findings, laws) if curves else "No law is drawn, as none is identified by the table `scaling`.")
+        + (_tell_laws(findings, laws) if curves else "No law is drawn, as none is identified.")
     )
     return Figure(title, _caption(findings, caption, rows), chart)
 

@@ -1,7 +1,7 @@
 """What figures and sentences are made of: the rows of the tables, and the order in which names stand."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 from typing import Any
@@ -24,7 +24,7 @@ class Findings:
     Attributes:
         grid: what was run, in the order in which it is shown.
         level: of the intervals.
-        effects, cells, questions, dynamics, scaling, bill: rows of the tables.
+        effects, questions, dynamics, scaling, bill: rows of the tables.
         parameters: for each model.
     """
 
@@ -33,10 +33,9 @@ class Findings:
     effects: Sequence[Row]
     questions: Sequence[Row]
     parameters: Mapping[str, int]
-    cells: Sequence[Row] = ()
     dynamics: Sequence[Row] = ()
     scaling: Sequence[Row] = ()
-    bill: Sequence[Row] = field(default=())
+    bill: Sequence[Row] = ()
 
     @cached_property
     def models(self) -> list[str]:

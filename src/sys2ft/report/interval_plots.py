@@ -166,7 +166,8 @@ def _caption(findings: Findings, what: str, reference: str, rows: Sequence[Row])
 
 def _without_interval(rows: Sequence[Row]) -> str:
     lacking = sum(group[0]["low"] is None for group in per_estimate(rows))
-    return f" {lacking} estimates have too few items for an interval." if lacking else ""
+    noun = "estimate has" if lacking == 1 else "estimates have"
+    return f" {lacking} {noun} too few items for an interval." if lacking else ""
 
 
 def interval_chart(
@@ -235,7 +236,9 @@ def interval_chart(
 
 def facet(layers: Any, points: list[Point], panels: Sequence[str], bands: Sequence[str]) -> alt.FacetChart:
     """A layered chart as panels side by side, in rows where there are several bands."""
-    facets: dict[str, Any] = {"column": alt.Column("panel:N", sort=list(panels), title=None)}
+    # A task of retention and its metric stand one below the other.
+    header = alt.Header(labelExpr="split(datum.label, '/')")
+    facets: dict[str, Any] = {"column": alt.Column("panel:N", sort=list(panels), title=None, header=header)}
     if len(bands) > 1:
         header = alt.Header(labelAngle=0, labelAlign="left", labelOrient="top", labelAnchor="start")
         facets["row"] = alt.Row("band:N", sort=list(bands), title=None, header=header)

@@ -120,7 +120,8 @@ def _about(stage: DrawFiguresStage, findings: Findings) -> list[str]:
         f"{', '.join(modes)} {'has none, as the model writes' if chance is None else f'{100 * chance:.0f} %'}"
         for chance, modes in levels.items()
     ]
-    return [f"What was run: {axes}.", f"Chance: {'; '.join(told)}."]
+    intervals = f"Intervals: {100 * stage.level:.0f} %, from a bootstrap clustered by item and crossed with seeds."
+    return [f"What was run: {axes}.", f"{intervals} Chance: {'; '.join(told)}."]
 
 
 def _examples_note(stage: BuildReportStage, results: str) -> str:

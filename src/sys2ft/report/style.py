@@ -42,8 +42,13 @@ def style(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
     return chart.configure(**CONFIG)
 
 
-def colours(names: Sequence[str], title: str | None) -> alt.Color:
-    """A colour for each of `names`; beyond the palette they begin again, and the tooltip tells them apart."""
+def colours(names: Sequence[str], title: str) -> alt.Color:
+    """A colour for each of `names`; beyond the palette they begin again, and the tooltip tells them apart.
+
+    Args:
+        title: of the legend, which a study of one model does without.
+    """
     palette = [PALETTE[place % len(PALETTE)] for place in range(len(names))]
     scale = alt.Scale(domain=list(names), range=palette)
-    return alt.Color("series:N", scale=scale, legend=alt.Legend(title=title) if len(names) > 1 else None)
+    legend = None if title == "model" and len(names) == 1 else alt.Legend(title=title)
+    return alt.Color("series:N", scale=scale, legend=legend)
