@@ -11,11 +11,11 @@ from sys2ft.settings.study import Study
 
 
 def list_outputs(study: Study) -> dict[str, pa.Schema | None]:
-    """Where a study's outputs are, each once, in the order of the workflow; a table's with its schema."""
+    """Where a study's outputs are, each once, in the order of the workflow; a Parquet table's with its schema."""
     results, cells, stage = study.results, study.cells(), study.build_tables_stage()
     teachers = {cell.resolved_teacher() for cell in cells} - {"none"}
     found: dict[str, pa.Schema | None] = {}
-    for artefact in ("model", "items", "questions"):
+    for artefact in ("model", "weights", "items", "questions"):
         schema = {"items": tables.ITEMS, "questions": tables.QUESTIONS}.get(artefact)
         found |= {cell_path(results, artefact, cell): schema for cell in cells}
     for teacher in sorted(teachers):
@@ -33,7 +33,8 @@ def list_outputs(study: Study) -> dict[str, pa.Schema | None]:
     for artefact in ("base_retention", "retention"):
         found |= {cell_path(results, artefact, cell): tables.RETENTION for cell in cells}
     for name in ("answers", "retention", "study_counts", "cells", "effects", "dynamics", "scaling"):
-        found[artefact_path(results, f"{name}_table")] = tables.SCHEMAS[name]
+        path = artefact_path(results, f"{name}_table")
+        found |= {path: tables.SCHEMAS[name], csv_twin(path): None}
     found |= dict.fromkeys(figure_paths(results))
     found |= {artefact_path(results, name): None for name in ("report", "report_digests")}
     return found
@@ -52,3 +53,8 @@ def _shown_of(study: Study, cell: Cell) -> Iterator[str]:
         yield study_path(study.results, "study", cell, kind)
         for shard in study.shards(cell.resolved_teacher()):
             yield study_path(study.results, "completions", cell, kind, shard=shard)
+
+
+def csv_twin(path: str) -> str:
+    """The same table as CSV, beside it."""
+    return path.removesuffix(".parquet") + ".csv"

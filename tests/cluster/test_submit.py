@@ -23,6 +23,7 @@ def test_it_shows_what_it_does_and_goes_on_after_it_was_requeued(reference, tmp_
     (held,) = run.hold_training(CELL)
     job = call("squeue", "--noheader", "--name=sys2ft_fine_tune", "--format=%i").strip()
     call("scancel", "--signal=USR2", job)
+    run.wait_until(lambda: "Caught signal SIGUSR2" in log.read_text(), "submitit has been told")
     os.kill(held, signal.SIGCONT)
     assert process.wait(200) == 0, log.read_text()
     said = log.read_text()

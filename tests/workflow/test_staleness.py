@@ -158,6 +158,8 @@ def test_touching_every_file_reruns_nothing():
     for path in Path().rglob("*"):
         if path.is_file() and not path.is_symlink() and ".snakemake" not in path.parts:
             os.utime(path)
+    for path in Path().glob("results/smoke/fine_tune/**/adapters/.snakemake_timestamp"):
+        os.utime(path)  # later than the answers
     assert jobs() == set()
 
 
@@ -226,6 +228,16 @@ def test_a_deleted_output_is_made_again(rule):
         aside.rename(path)
     own = {job for job in trained() if job[1:] == cell}
     assert found == (own if rule == "fine_tune" else {("score_answers", *cell)}) | TABLES
+
+
+def test_a_deleted_twin_of_a_table_is_made_again():
+    twin = Path("results/smoke/tables/effects.csv")
+    content = twin.read_bytes()
+    twin.unlink()
+    try:
+        assert jobs() == {("estimate_effects",)}
+    finally:
+        twin.write_bytes(content)
 
 
 def test_the_plan_tells_each_stale_cell_and_why():

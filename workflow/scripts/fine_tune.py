@@ -28,14 +28,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sys2ft.settings.resources import Launch
-    from sys2ft.training.launch import join, leave, meet, relaunch
+    from sys2ft.training.launch import join, leave, meet, relaunch, world_size
 
     launch = Launch.model_validate_json(args.launch_settings)
     relaunch(launch.nodes, launch.processes)
     join()
 
     from sys2ft.grid import Cell
-    from sys2ft.lease import hold_lease
+    from sys2ft.lease import end, hold_lease, start_again
     from sys2ft.settings.stages import FineTuneStage
     from sys2ft.tables import SEQUENCES, TRAIN_LOG, build_table, read_rows, write_table
     from sys2ft.training.cell import Run, fine_tune_cell, is_first
@@ -48,7 +48,8 @@ def main(argv: list[str] | None = None) -> None:
     spread = (launch.tokens_per_pass, launch.activation_checkpointing, deepspeed)
     kept = unfinished.with_name("kept")
     run = Run(unfinished, *spread, args.checkpoint_minutes, curves, kept, args.version)
-    with hold_lease(unfinished.with_name("lease")) if is_first() else nullcontext():
+    lost = start_again if world_size() == 1 else end
+    with hold_lease(unfinished.with_name("lease"), lost=lost) if is_first() else nullcontext():
         meet()
         try:
             log = fine_tune_cell(args.model, read_rows(SEQUENCES, args.sequences), stage, cell, run)
