@@ -41,7 +41,7 @@ PATTERNS = {
     "effects_table": "tables/effects.parquet",
     "dynamics_table": "tables/dynamics.parquet",
     "scaling_table": "tables/scaling.parquet",
-    "figure": "figures/{figure}.{format}",
+    "figures": "figures",
     "vega": "figures/vega.js",
     "figures_digests": "figures/digests.json",
     "report": "report/index.html",
@@ -80,9 +80,14 @@ def answer_paths(results: str, cells: Iterable[Cell], artefacts: Mapping[str, It
     return list(dict.fromkeys(paths + [cell_path(results, name, cell) for name, cell in told]))
 
 
+def figure_path(results: str, name: str, kind: str) -> str:
+    """The file of one figure in one of `FORMATS`."""
+    return f"{artefact_path(results, 'figures')}/{name}.{kind}"
+
+
 def figure_paths(results: str) -> list[str]:
     """All that is written of the figures: each in each of its formats, what draws them in a page, and their digests."""
-    figures = [artefact_path(results, "figure", figure=name, format=kind) for name in FIGURES for kind in FORMATS]
+    figures = [figure_path(results, name, kind) for name in FIGURES for kind in FORMATS]
     return [*figures, artefact_path(results, "vega"), artefact_path(results, "figures_digests")]
 
 

@@ -309,7 +309,7 @@ def test_a_procedural_split_and_an_audit_run_as_any_other(tmp_path):
         "grid": {"protocol": ["naive"], "split": ["reversals", "logic"], "seed": [0]},
     }
     (project / "config/small.yaml").write_text(yaml.safe_dump(study))
-    run = snakemake(project)
+    run = snakemake(project, "tables")
     assert run.returncode == 0, failures(run)
     cells = pq.ParquetFile(project / "results/smoke/tables/cells.parquet").read().to_pylist()
     assert {(row["split"], row["items"], row["questions"]) for row in cells} == {("reversals", 2, 16), ("logic", 2, 2)}
@@ -333,7 +333,7 @@ def test_several_processes_train_whole_models_and_their_milestones(tmp_path):
         "grid": {"method": ["lora_joint", "full"], "protocol": ["self_qa_distilled"], "split": ["events"], "seed": [0]},
     }
     (project / "config/small.yaml").write_text(yaml.safe_dump(study))
-    run = snakemake(project)
+    run = snakemake(project, "tables")
     assert run.returncode == 0, failures(run)
     tables = project / "results/smoke/tables"
     answers = pq.ParquetFile(tables / "answers.parquet").read().to_pylist()
@@ -352,4 +352,4 @@ def test_several_processes_train_whole_models_and_their_milestones(tmp_path):
     study["models"]["tiny"]["resources"] = {"processes": 1, "tokens_per_pass": 512, "activation_checkpointing": True}
     study["training"] = {"checkpoint_minutes": 1}
     (project / "config/small.yaml").write_text(yaml.safe_dump(study))
-    assert job_counts(project) == {}, "how a cell is trained makes nothing stale"
+    assert job_counts(project, "tables") == {}, "how a cell is trained makes nothing stale"

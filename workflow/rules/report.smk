@@ -7,7 +7,7 @@ Out: figures/<name>.svg, .pdf, .png, .json (Vega-Lite), figures/vega.js; report/
 """
 
 from sys2ft.outputs import shown_paths
-from sys2ft.paths import FIGURES, FORMATS
+from sys2ft.paths import FIGURES, FORMATS, figure_path
 
 
 localrules:
@@ -32,7 +32,7 @@ rule draw_figures:
     output:
         figures=[
             report(
-                artefact_path(RESULTS, "figure", figure=figure, format="svg"),
+                figure_path(RESULTS, figure, "svg"),
                 caption="../report/figure.rst",
                 category="Figures",
                 labels={"figure": figure},
@@ -40,7 +40,7 @@ rule draw_figures:
             for figure in FIGURES
         ],
         others=[
-            artefact_path(RESULTS, "figure", figure=figure, format=kind)
+            figure_path(RESULTS, figure, kind)
             for figure in FIGURES
             for kind in FORMATS
             if kind != "svg"
@@ -55,7 +55,7 @@ rule draw_figures:
         "../../envs/workflow.yaml"
     params:
         settings=told(STUDY.draw_figures_stage),
-        folder=lambda wildcards, output: str(Path(output.vega).parent),
+        folder=pattern(RESULTS, "figures"),
         version=VERSIONS["draw_figures"],
     shell:
         """
@@ -79,10 +79,7 @@ rule build_report:
             pattern(RESULTS, f"{name}_table")
             for name in ("effects", "cells", "study_counts", "dynamics", "scaling")
         ],
-        figures=[
-            artefact_path(RESULTS, "figure", figure=figure, format="json")
-            for figure in FIGURES
-        ],
+        figures=[figure_path(RESULTS, figure, "json") for figure in FIGURES],
         vega=pattern(RESULTS, "vega"),
         questions=sorted({cell_path(RESULTS, "questions", cell) for cell in CELLS}),
         models=sorted({cell_path(RESULTS, "model", cell) for cell in CELLS}),

@@ -8,7 +8,7 @@ from typing import Any
 from sys2ft.cost.bill import Bill
 from sys2ft.grid import Cell
 from sys2ft.models import load_manifest
-from sys2ft.paths import FIGURES, artefact_path
+from sys2ft.paths import FIGURES, artefact_path, figure_path
 from sys2ft.plan import compare_with_actuals
 from sys2ft.preflight import open_configured
 from sys2ft.report.browser import describe_cells
@@ -86,12 +86,12 @@ def read_page(
         "dynamics": findings.dynamics, "scaling": findings.scaling,
     }  # fmt: skip
     shown = [Cell.from_path(path) for path in stage.shown]
-    specifications = [artefact_path(results, "figure", figure=name, format="json") for name in FIGURES]
+    specifications = {name: Path(figure_path(results, name, "json")) for name in FIGURES}
     return Page(
         title=results.removeprefix("results/"),
         about=_about(stage, findings),
         sections=tell(findings),
-        figures={name: json.loads(Path(path).read_text()) for name, path in zip(FIGURES, specifications, strict=True)},
+        figures={name: json.loads(path.read_text(encoding="utf-8")) for name, path in specifications.items()},
         tables=[
             *(Shown(name, about, rows[name], paths[name]) for name, about in ABOUT.items()),
             Shown("bill", "What jobs were expected to take, uncalibrated, and what they took, in seconds.", bill),
