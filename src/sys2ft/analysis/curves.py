@@ -7,7 +7,7 @@ Items may have unequal numbers of sequences. A moment is then one up to which ev
 end; where it had ended before, it stands there as it was at its end.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -138,38 +138,38 @@ def read_trained(paths: Iterable[str], milestones: bool) -> pa.Table:
     The loss of a moment is that of the first step from there, whose sequences the weights have not learned yet; at the
     end, where none follows, that of the last step.
     """
-    parts = [part for path in paths for part in _trained(read_table(TRAIN_LOG, path), milestones)]
-    return pa.concat_tables(parts)
+    return pa.concat_tables(_trained(read_table(TRAIN_LOG, path), milestones) for path in paths)
 
 
-def _trained(log: pa.Table, milestones: bool) -> Iterator[pa.Table]:
+def _trained(log: pa.Table, milestones: bool) -> pa.Table:
     """The records of one cell."""
     columns = {name: log[name].to_numpy() for name in ("step", LOSS, SAMPLES, TOKENS, CONTEXT_TOKENS)}
-    names = log["item"].to_numpy()
-    for name in dict.fromkeys(names.tolist()):
-        rows = np.flatnonzero(names == name)
+    learners = log["item"].to_numpy()
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (SAMPLES, TOKENS, CONTEXT_TOKENS, LOSS)}
+    names: list[str] = []
+    for name in dict.fromkeys(learners.tolist()):
+        rows = np.flatnonzero(learners == name)
         rows = rows[np.argsort(columns["step"][rows], kind="stable")]
-        seen = {what: np.concatenate([[0], columns[what][rows].cumsum()]) for what in (SAMPLES, TOKENS, CONTEXT_TOKENS)}
-        end = int(seen[SAMPLES][-1])
-        pairs = pairwise(seen[SAMPLES].tolist())
-        kept = [step for step, pair in enumerate(pairs, 1) if milestones and is_milestone(*pair, end)]
-        points = np.array([0, *kept, len(rows)])
-        told = {what: total[points].astype(float) for what, total in seen.items()}
-        told[LOSS] = columns[LOSS][rows][np.minimum(points, len(rows) - 1)]
-        for term, values in told.items():
-            same = {axis: log[axis][0].as_py() for axis in AXES} | {"item": name, "term": term}
-            same |= {"mode": NONE, "control": NONE}
-            fixed = {key: pa.repeat(pa.scalar(value, _KINDS[key]), len(points)) for key, value in same.items()}
-            fixed |= {"samples_seen": pa.array(seen[SAMPLES][points], pa.int64())}
-            yield pa.table({**fixed, "value": values, "count": np.ones(len(points))}).select(
-                [*RECORD, "value", "count"]
-            )
+        points = _points(columns[SAMPLES][rows], milestones)
+        names += [name] * len(points)
+        for what in (SAMPLES, TOKENS, CONTEXT_TOKENS):
+            found[what].append(np.concatenate([[0], columns[what][rows].cumsum()])[points].astype(float))
+        found[LOSS].append(columns[LOSS][rows][np.minimum(points, len(rows) - 1)])
+    values = {what: np.concatenate(several) for what, several in found.items()}
+    length = len(values) * len(names)
+    told = {axis: pa.repeat(log[axis][0], length) for axis in AXES}
+    told |= {"item": pa.array(names * len(values)), "term": pa.array(np.repeat(list(values), len(names)), pa.string())}
+    told |= dict.fromkeys(("mode", "control"), pa.repeat(NONE, length))
+    told |= {"samples_seen": np.tile(values[SAMPLES].astype(np.int64), len(values))}
+    told |= {"value": np.concatenate(list(values.values())), "count": np.ones(length)}
+    return pa.table(told).select([*RECORD, "value", "count"])
 
 
-_KINDS = {
-    **{axis: ANSWERS.field(axis).type for axis in AXES},
-    **dict.fromkeys(("item", "mode", "term", "control"), pa.string()),
-}
+def _points(samples: np.ndarray, milestones: bool) -> np.ndarray:
+    """After how many steps a learner was kept; 0 is the base, the last is its end."""
+    seen = [0, *samples.cumsum().tolist()]
+    kept = [step for step, pair in enumerate(pairwise(seen), 1) if milestones and is_milestone(*pair, seen[-1])]
+    return np.array([0, *kept, len(samples)])
 
 
 # -------------------------------------------------------------------------------------------------------------- curves
@@ -186,9 +186,9 @@ class _Coded:
         self.samples = records["samples_seen"].to_numpy()
         self.value, self.count = records["value"].to_numpy(), records["count"].to_numpy()
 
-    def pairs(self, one: str, other: str) -> np.ndarray:
+    def pairs(self, one: str, other: str, rows: np.ndarray) -> np.ndarray:
         """A number for each pair of two columns."""
-        return self.codes[one].astype(np.int64) * len(self.names[other]) + self.codes[other]
+        return self.codes[one][rows].astype(np.int64) * len(self.names[other]) + self.codes[other][rows]
 
     def names_of(self, one: str, other: str, pair: int) -> tuple[str, str]:
         """The names behind such a number."""
@@ -231,8 +231,8 @@ def build_curves(records: pa.Table) -> list[Curve]:
 
 def _build_curve(coded: _Coded, keys: dict[str, str], rows: np.ndarray, base: np.ndarray | None = None) -> Curve | None:
     """One curve from the rows of a tuned model and those of its base; None where no seed was run on all items."""
-    places, place = np.unique(coded.pairs("split", "item")[rows], return_inverse=True)
-    terms, term = np.unique(coded.pairs("term", "control")[rows], return_inverse=True)
+    places, place = np.unique(coded.pairs("split", "item", rows), return_inverse=True)
+    terms, term = np.unique(coded.pairs("term", "control", rows), return_inverse=True)
     seeds, seed = np.unique(coded.codes["seed"][rows], return_inverse=True)
     moments, moment = np.unique(coded.samples[rows], return_inverse=True)
     ends = np.zeros((len(seeds), len(places)), np.int64)
@@ -249,12 +249,12 @@ def _build_curve(coded: _Coded, keys: dict[str, str], rows: np.ndarray, base: np
     values = np.where(np.isnan(values) & (ends <= moments[:, None, None]), last, values)
     if base is not None:
         start = np.full((len(terms), 1, 1, len(places)), np.nan)
-        known = np.isin(coded.pairs("split", "item")[base], places) & np.isin(
-            coded.pairs("term", "control")[base], terms
+        known = np.isin(coded.pairs("split", "item", base), places) & np.isin(
+            coded.pairs("term", "control", base), terms
         )
         base = base[known]
-        where = np.searchsorted(places, coded.pairs("split", "item")[base])
-        start[np.searchsorted(terms, coded.pairs("term", "control")[base]), 0, 0, where] = coded.value[base]
+        where = np.searchsorted(places, coded.pairs("split", "item", base))
+        start[np.searchsorted(terms, coded.pairs("term", "control", base)), 0, 0, where] = coded.value[base]
         values = np.concatenate([np.broadcast_to(start, (*start.shape[:2], *values.shape[2:])), values], axis=1)
         moments = np.concatenate([[0], moments])
     asked = ~np.isnan(values[:, [0, -1]]).any(axis=(1, 2, 3))
