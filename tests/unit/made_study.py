@@ -25,7 +25,7 @@ TABLES = BuildTablesStage(
     grid=GridSettings(**GRID), kinds={"naive": (), "self_qa": ("self_qa",)}, methods={"lora": "lora"}, match="samples",
     amount=2, answers={"s": ("answers",)},
 )  # fmt: skip
-EFFECTS = EstimateEffectsStage(statistics=StatisticsSettings(draws=100, min_items=2), shadow_pairs=())
+EFFECTS = EstimateEffectsStage(statistics=StatisticsSettings(draws=100, min_items=2), models=("m",), shadow_pairs=())
 ITEMS = ("a", "b")
 CELLS = {(cell.protocol, cell.seed): cell for cell in TABLES.cells()}
 # A digit a question, right or wrong, of two items with two questions each.

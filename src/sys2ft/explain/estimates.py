@@ -1,21 +1,20 @@
 """A row of `effects` computed again, plainly, from the answers that it is made of: no bootstrap, no other table.
 
-What a measure is made of is asked of `sys2ft.analysis.effects`, here and nowhere else in this package.
+What a measure is made of is asked of `sys2ft.analysis.measures`, here and nowhere else in this package.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sys2ft.analysis.effects import (
+from sys2ft.analysis.measures import (
     BASE_MEASURES,
-    BLANK,
-    COMPARED,
     GAIN,
     IN_CONTEXT_GAIN,
     RETENTION,
     TUNED_MEASURES,
     Measure,
+    contrast,
     terms_of,
 )
 from sys2ft.grid import NONE
@@ -66,9 +65,11 @@ def measures_of(row: Row) -> list[Measure]:
     if row["measure"] == GAP_CLOSED:
         return [GAIN, IN_CONTEXT_GAIN]
     if row["measure"] == RETENTION.name:
-        return [RETENTION]
+        return [
+            Measure(RETENTION.name, {**RETENTION.terms, ("base", "general"): -1}, ())
+        ]  # its table has the difference
     if row["versus"] is not None:
-        return [Measure(row["measure"], COMPARED, (BLANK,))]
+        return [contrast(row["measure"])]
     named = BASE_MEASURES if row["protocol"] == NONE else TUNED_MEASURES
     return [measure for measure in named if measure.name == row["measure"]]
 

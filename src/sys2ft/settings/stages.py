@@ -138,8 +138,10 @@ class EstimateEffectsStage(Frozen):
     """What `estimate_effects` is told."""
 
     statistics: StatisticsSettings
-    shadow_pairs: tuple[tuple[str, str], ...]
-    """(protocol, the same protocol shadowed)."""
+    models: tuple[str, ...]
+    """In the order of the grid: each is compared with the one before it."""
+    shadow_pairs: tuple[tuple[str, str, str], ...]
+    """(protocol, the same shadowed, by what: own_news, other_news or filler, with `+loss` where that is trained)."""
 
 
 class CurvesStage(Frozen):

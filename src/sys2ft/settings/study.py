@@ -242,13 +242,13 @@ class Study(Frozen):
         """Settings of `estimate_effects`."""
         chosen = {name: self.protocols[name] for name in self.grid.protocol}
         pairs = tuple(
-            (plain, shadowed)
+            (plain, shadowed, protocol.prefix + ("+loss" if protocol.prefix_loss else ""))
             for shadowed, protocol in chosen.items()
             if protocol.prefix != "none"
             for plain, other in chosen.items()
             if other == protocol.model_copy(update={"prefix": "none", "prefix_loss": False})
         )
-        return EstimateEffectsStage(statistics=self.statistics, shadow_pairs=pairs)
+        return EstimateEffectsStage(statistics=self.statistics, models=self.grid.model, shadow_pairs=pairs)
 
     def trace_learning_stage(self) -> CurvesStage:
         """Settings of `trace_learning`."""

@@ -89,21 +89,31 @@ def _flatten(table: pa.Table) -> pa.Table:
     return table
 
 
-def read_table(schema: pa.Schema, path: str | Path) -> pa.Table:
+def read_table(schema: pa.Schema, path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table, and check the sums of its pages and that it has the columns of its schema.
+
+    Args:
+        columns: those that are wanted, their texts as dictionaries, which takes far less memory; None: all as they are.
 
     Raises:
         ValueError: the file is damaged, or holds other columns and was written by another version.
     """
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        found = file.schema_arrow
+        table = file.read() if columns is None else _read_columns(path, schema, columns)
     except FileNotFoundError:
         raise
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it and run again") from error
-    if table.schema.remove_metadata() != schema.remove_metadata():
+    if found.remove_metadata() != schema.remove_metadata():
         raise ValueError(f"{path} does not have the columns of the table '{name_of(schema)}': delete it and run again")
     return table
+
+
+def _read_columns(path: str | Path, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
+    return pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts).read(columns=list(columns))
 
 
 def read_batches(
