@@ -1,4 +1,4 @@
-"""sys2ft: news -> study data -> training sequences -> adapters -> answers -> effects."""
+"""sys2ft: news -> study data -> training sequences -> adapters -> answers -> effects -> report."""
 
 from snakemake.utils import min_version
 
@@ -15,6 +15,7 @@ include: "workflow/rules/study.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/analyse.smk"
+include: "workflow/rules/report.smk"
 
 
 from sys2ft.cluster.runs import begin_run

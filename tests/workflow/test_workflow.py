@@ -27,7 +27,8 @@ EXPECTED = {
     "prepare_model": 1, "validate_news": 2, "generate_study": 2, "filter_study": 2,
     "compose_training": 6, "score_base": 2, "fine_tune": 6, "score_answers": 6,
     "write_base": 1, "write_answers": 3, "score_base_retention": 1, "score_retention": 6,
-    "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 41,
+    "build_tables": 1, "estimate_effects": 1, "trace_learning": 1, "fit_scaling_law": 1, "draw_figures": 1,
+    "build_report": 1, "all": 1, "total": 45,
 }  # fmt: skip
 
 
@@ -44,14 +45,14 @@ def edit(project: Path, file: str, old: str, new: str) -> None:
     (project / file).write_text(text.replace(old, new, 1))
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+@pytest.fixture
+def finished(finished_smoke):
     """The smoke study, run once for real."""
-    project = make_project(tmp_path_factory.mktemp("project"))
-    assert job_counts(project) == EXPECTED
-    run = snakemake(project)
-    assert run.returncode == 0, failures(run)
-    return project
+    return finished_smoke
+
+
+def test_the_smoke_study_runs_these_jobs(tmp_path):
+    assert job_counts(make_project(tmp_path)) == EXPECTED
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_second_run_has_nothing_to_do(project):
 
 def test_tables_have_their_schema_and_keys_agree_with_paths(project):
     results = project / "results/smoke"
-    for name in ("answers", "retention", "study_counts", "cells", "effects"):
+    for name in ("answers", "retention", "study_counts", "cells", "effects", "dynamics", "scaling"):
         table = pq.ParquetFile(results / f"tables/{name}.parquet").read()
         assert table.schema.names == SCHEMAS[name].names
         assert table.num_rows > 0
@@ -133,7 +134,7 @@ def test_damaged_outputs_are_found_and_made_again(copied, monkeypatch, capsys):
     monkeypatch.chdir(copied)
     study = ["verify", "--configfile", "config/smoke.yaml", "config/small.yaml"]
     cli(study)
-    assert re.search(r"^\d\d outputs, 0 damaged$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^\d{2,3} outputs, 0 damaged$", capsys.readouterr().out, re.MULTILINE)
     results = copied / "results/smoke"
     damaged = [
         results / f"score_answers/{CELL}/answers.parquet",
@@ -241,7 +242,8 @@ def test_one_more_mode_that_writes_asks_for_its_texts_only(project):
         "modes: [letter, cloze, statement]",
         "modes: [letter, cloze, statement, generate]",
     )
-    expected = {"write_base": 1, "write_answers": 3, "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 7}
+    tables = ("build_tables", "estimate_effects", "trace_learning", "fit_scaling_law", "draw_figures", "build_report")
+    expected = {"write_base": 1, "write_answers": 3, **dict.fromkeys(tables, 1), "all": 1, "total": 11}
     assert job_counts(project) == expected
 
 
@@ -376,7 +378,7 @@ def test_a_procedural_split_and_an_audit_run_as_any_other(tmp_path):
         "grid": {"protocol": ["naive"], "split": ["reversals", "logic"], "seed": [0]},
     }
     (project / "config/small.yaml").write_text(yaml.safe_dump(study))
-    run = snakemake(project)
+    run = snakemake(project, "tables")
     assert run.returncode == 0, failures(run)
     cells = pq.ParquetFile(project / "results/smoke/tables/cells.parquet").read().to_pylist()
     assert {(row["split"], row["items"], row["questions"]) for row in cells} == {("reversals", 2, 16), ("logic", 2, 2)}
@@ -400,7 +402,7 @@ def test_several_processes_train_whole_models_and_their_milestones(tmp_path):
         "grid": {"method": ["lora_joint", "full"], "protocol": ["self_qa_distilled"], "split": ["events"], "seed": [0]},
     }
     (project / "config/small.yaml").write_text(yaml.safe_dump(study))
-    run = snakemake(project)
+    run = snakemake(project, "tables")
     assert run.returncode == 0, failures(run)
     tables = project / "results/smoke/tables"
     answers = pq.ParquetFile(tables / "answers.parquet").read().to_pylist()
@@ -419,4 +421,4 @@ def test_several_processes_train_whole_models_and_their_milestones(tmp_path):
     study["models"]["tiny"]["resources"] = {"processes": 1, "tokens_per_pass": 512, "activation_checkpointing": True}
     study["training"] = {"checkpoint_minutes": 1}
     (project / "config/small.yaml").write_text(yaml.safe_dump(study))
-    assert job_counts(project) == {}, "how a cell is trained makes nothing stale"
+    assert job_counts(project, "tables") == {}, "how a cell is trained makes nothing stale"

@@ -106,6 +106,25 @@ def read_table(schema: pa.Schema, path: str | Path) -> pa.Table:
     return table
 
 
+def read_batches(
+    schema: pa.Schema, path: str | Path, columns: Sequence[str], rows: int = 1_000_000
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of a table, a number of rows at a time, with the checks of `read_table`.
+
+    Raises:
+        ValueError: as `read_table`.
+    """
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        if file.schema_arrow.remove_metadata() != schema.remove_metadata():
+            raise ValueError(f"it does not have the columns of the table '{name_of(schema)}'")
+        yield from file.iter_batches(batch_size=rows, columns=list(columns))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be used ({error}): delete it and run again") from error
+
+
 def read_rows(schema: pa.Schema, *paths: str | Path) -> list[dict[str, Any]]:
     """The rows of one or more tables, in order."""
     return [row for path in paths for row in read_table(schema, path).to_pylist()]
