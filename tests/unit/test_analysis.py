@@ -21,6 +21,7 @@ from sys2ft.analysis.bootstrap import (
 from sys2ft.analysis.cells import summarise_cell
 from sys2ft.analysis.effects import estimate_effects
 from sys2ft.analysis.measures import FAMILIARITY, FAMILIES, NO_GAIN, TOO_FEW
+from sys2ft.analysis.provenance import summarise_origins
 from sys2ft.analysis.scores import COLUMNS
 from sys2ft.settings.choices import StatisticsSettings
 from sys2ft.settings.stages import EstimateEffectsStage
@@ -816,6 +817,7 @@ def test_losses_of_a_cell_are_those_of_its_items_in_whatever_order_they_stand(lo
 @pytest.mark.parametrize("counts", [None, [study_counts(8)], [study_counts(8, **UNKNOWN)]])
 def test_the_summary_of_a_cell_fits_its_table(counts):
     row = summarise_cell(QUESTIONS, train_log(LOSSES), counts, 10, "samples", 4)
+    row |= {"revision": "r", **summarise_origins((), [], None, [])}
     keys = {"model": "m", "method": "lora", "protocol": "p", "teacher": "none", "split": "s", "seed": 0}
     (read,) = build_table(CELLS, [row], keys).to_pylist()
     assert read == pytest.approx(keys | row, nan_ok=False)

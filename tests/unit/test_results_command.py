@@ -29,9 +29,8 @@ def test_effects_are_printed_in_percent_and_p_values_as_they_are(capsys, tmp_pat
 
 def test_columns_that_say_nothing_are_left_out(capsys, tmp_path):
     shadowing = ROW | {"measure": "shadowing", "versus": "self_qa_shadowed", "prefix": "own_news"}
-    assert {"versus", "prefix", "unread_share", "model", "teacher"}.isdisjoint(
-        printed(capsys, tmp_path, [ROW])[2].split()
-    )
+    alone = printed(capsys, tmp_path, [ROW])[2].split()
+    assert {"versus", "prefix", "unread_share", "model", "teacher"}.isdisjoint(alone)
     head = printed(capsys, tmp_path, [ROW, shadowing, ROW | {"model": "n"}])[2].split()
     assert head[:2] == ["model", "protocol"]
     assert {"versus", "prefix"} < set(head)

@@ -3,7 +3,8 @@ The tables that people read.
 
 In:  answers of all cells and bases, what the cells studied and trained
 Out: tables/audit.parquet (a target of its own: `snakemake audit_dataset`);
-     tables/answers.parquet, retention.parquet, cells.parquet, effects.parquet, each with a CSV twin
+     tables/answers.parquet, retention.parquet, cells.parquet, effects.parquet, dynamics.parquet, scaling.parquet, each
+     with a CSV twin
 """
 
 from sys2ft.paths import answer_paths, study_paths
@@ -13,6 +14,7 @@ localrules:
     audit_dataset,
     build_tables,
     estimate_effects,
+    trace_learning,
 
 
 RECORDED = sorted({t.path for t in STUDY.teachers.values() if t.path})
@@ -41,7 +43,11 @@ rule build_tables:
             ".parquet", ".csv"
         ),
         cells=pattern(RESULTS, "cells_table"),
-        cells_csv=pattern(RESULTS, "cells_table").replace(".parquet", ".csv"),
+        cells_csv=report(
+            pattern(RESULTS, "cells_table").replace(".parquet", ".csv"),
+            caption="../report/table.rst",
+            category="Tables",
+        ),
     log:
         f"{RESULTS}/logs/build_tables.log",
     benchmark:
@@ -72,7 +78,11 @@ rule estimate_effects:
         retention=pattern(RESULTS, "retention_table"),
     output:
         effects=pattern(RESULTS, "effects_table"),
-        effects_csv=pattern(RESULTS, "effects_table").replace(".parquet", ".csv"),
+        effects_csv=report(
+            pattern(RESULTS, "effects_table").replace(".parquet", ".csv"),
+            caption="../report/table.rst",
+            category="Tables",
+        ),
     log:
         f"{RESULTS}/logs/estimate_effects.log",
     benchmark:
@@ -89,6 +99,74 @@ rule estimate_effects:
             --answers {input.answers:q} \
             --retention {input.retention:q} \
             --output {output.effects:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule trace_learning:
+    """Follow measures and loss along training, with intervals."""
+    input:
+        answers=pattern(RESULTS, "answers_table"),
+        train_logs=[cell_path(RESULTS, "train_log", cell) for cell in CELLS],
+        models=sorted({cell_path(RESULTS, "model", cell) for cell in CELLS}),
+    output:
+        dynamics=pattern(RESULTS, "dynamics_table"),
+        dynamics_csv=pattern(RESULTS, "dynamics_table").replace(".parquet", ".csv"),
+    log:
+        f"{RESULTS}/logs/trace_learning.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/trace_learning.tsv"
+    conda:
+        "../../envs/workflow.yaml"
+    params:
+        settings=told(STUDY.trace_learning_stage),
+        results=RESULTS,
+        version=VERSIONS["trace_learning"],
+    shell:
+        """
+        python workflow/scripts/trace_learning.py \
+            --settings {params.settings:q} \
+            --results {params.results:q} \
+            --answers {input.answers:q} \
+            --output {output.dynamics:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule fit_scaling_law:
+    """Fit forms of a scaling law, and say which can be told apart."""
+    input:
+        answers=pattern(RESULTS, "answers_table"),
+        cells=pattern(RESULTS, "cells_table"),
+        questions=sorted({cell_path(RESULTS, "questions", cell) for cell in CELLS}),
+        train_logs=[cell_path(RESULTS, "train_log", cell) for cell in CELLS],
+        models=sorted({cell_path(RESULTS, "model", cell) for cell in CELLS}),
+    output:
+        scaling=pattern(RESULTS, "scaling_table"),
+        scaling_csv=report(
+            pattern(RESULTS, "scaling_table").replace(".parquet", ".csv"),
+            caption="../report/table.rst",
+            category="Tables",
+        ),
+    log:
+        f"{RESULTS}/logs/fit_scaling_law.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fit_scaling_law.tsv"
+    conda:
+        "../../envs/workflow.yaml"
+    params:
+        settings=told(STUDY.fit_scaling_law_stage),
+        results=RESULTS,
+        version=VERSIONS["fit_scaling_law"],
+    shell:
+        """
+        python workflow/scripts/fit_scaling_law.py \
+            --settings {params.settings:q} \
+            --results {params.results:q} \
+            --answers {input.answers:q} \
+            --cells {input.cells:q} \
+            --questions {input.questions:q} \
+            --output {output.scaling:q} \
             >{log:q} 2>&1
         """
 

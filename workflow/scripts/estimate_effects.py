@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from sys2ft.analysis.effects import estimate_effects
     from sys2ft.analysis.scores import COLUMNS
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import EstimateEffectsStage
     from sys2ft.tables import ANSWERS, EFFECTS, RETENTION, build_table, read_table, write_table
 
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     answers = answers.filter(pc.invert(answers["milestone"])).drop_columns("milestone")
     rows = estimate_effects(answers, read_table(RETENTION, args.retention), stage)
     table = build_table(EFFECTS, rows)
-    write_table(table, args.output, stage.model_dump(mode="json"))
+    write_table(table, args.output, stage.model_dump(mode="json"), tell_origin(__file__))
     write_table(table, args.output.with_suffix(".csv"))
 
 

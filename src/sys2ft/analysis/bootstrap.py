@@ -116,7 +116,7 @@ class Resampler:
         sums: np.ndarray,
         below: np.ndarray,
         level: float,
-        power: float,
+        power: float = 0.8,
         bounds: tuple[np.ndarray | float, np.ndarray | float] = (-np.inf, np.inf),
     ) -> Intervals:
         """Interval, test and smallest detectable value of many quantities.

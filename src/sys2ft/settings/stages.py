@@ -20,6 +20,7 @@ from sys2ft.settings.catalogue import (
 from sys2ft.settings.choices import (
     FilterSettings,
     GridSettings,
+    ReportSettings,
     ScoringSettings,
     StatisticsSettings,
     WritingSettings,
@@ -141,6 +142,51 @@ class EstimateEffectsStage(Frozen):
     """In the order of the grid: each is compared with the one before it."""
     shadow_pairs: tuple[tuple[str, str, str], ...]
     """(protocol, the same shadowed, by what: own_news, other_news or filler, with `+loss` where that is trained)."""
+
+
+class CurvesStage(Frozen):
+    """What `trace_learning` is told: which cells, and how intervals are made."""
+
+    grid: GridSettings
+    taught: dict[str, bool]
+    """For each protocol of the grid whether it trains on study data."""
+    methods: dict[str, str]
+    """For each method of the grid what it updates: `lora` or `full`."""
+    milestones: bool
+    """Whether what was learned was kept along the way."""
+    draws: int
+    level: float
+    min_items: int
+    seed: int
+
+    def cells(self) -> list[Cell]:
+        """All cells of the grid."""
+        return self.grid.cells(self.taught)
+
+
+class FitScalingLawStage(CurvesStage):
+    """What `fit_scaling_law` is told; its draws are fewer, as each is a fit."""
+
+    min_sizes: int
+
+
+class DrawFiguresStage(Frozen):
+    """What `draw_figures` is told."""
+
+    grid: GridSettings
+    """The order in which names stand."""
+    level: float
+    """Of the intervals."""
+
+
+class BuildReportStage(DrawFiguresStage):
+    """What `build_report` is told."""
+
+    report: ReportSettings
+    cells: int
+    """Of the whole grid."""
+    shown: tuple[str, ...]
+    """The cells that can be looked at, by their paths."""
 
 
 class BuildTablesStage(Frozen):

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from sys2ft.tables.columns import name_of
 
@@ -51,18 +52,24 @@ def build_table(
     return pa.Table.from_pylist(full, schema=schema)
 
 
-def write_table(table: pa.Table, path: str | Path, settings: Mapping[str, Any] | None = None) -> None:
+def write_table(
+    table: pa.Table, path: str | Path, settings: Mapping[str, Any] | None = None, origin: BaseModel | None = None
+) -> None:
     """Write Parquet (zstd), or CSV where the path says so; whole or not at all.
 
     Args:
         settings: what made the table; kept in the file's metadata under `sys2ft`.
+        origin: where it comes from (`sys2ft.origins`); kept there under `origin`.
     """
     with atomic_path(path) as temporary:
         if str(path).endswith(".csv"):
             temporary.write_bytes(csv_bytes(table))
             return
-        if settings is not None:
-            table = table.replace_schema_metadata({"sys2ft": json.dumps(settings, sort_keys=True)})
+        kept = {} if settings is None else {"sys2ft": json.dumps(settings, sort_keys=True)}
+        if origin is not None:
+            kept["origin"] = origin.model_dump_json(exclude_defaults=True)
+        if kept:
+            table = table.replace_schema_metadata(kept)
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
@@ -107,6 +114,25 @@ def read_table(schema: pa.Schema, path: str | Path, columns: Sequence[str] | Non
 def _read_columns(path: str | Path, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
     texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
     return pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts).read(columns=list(columns))
+
+
+def read_batches(
+    schema: pa.Schema, path: str | Path, columns: Sequence[str], rows: int = 1_000_000
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of a table, a number of rows at a time, with the checks of `read_table`.
+
+    Raises:
+        ValueError: as `read_table`.
+    """
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        if file.schema_arrow.remove_metadata() != schema.remove_metadata():
+            raise ValueError(f"it does not have the columns of the table '{name_of(schema)}'")
+        yield from file.iter_batches(batch_size=rows, columns=list(columns))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be used ({error}): delete it and run again") from error
 
 
 def read_rows(schema: pa.Schema, *paths: str | Path) -> list[dict[str, Any]]:

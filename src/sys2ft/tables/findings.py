@@ -27,6 +27,39 @@ RETENTION = make_schema(
     ("higher_is_better", pa.bool_(), "Whether a larger value is a better one."),
     ("adapter", pa.string(), "Digest of the adapter that answered; null for the base model."),
 )
+PROVENANCE = (
+    ("revision", pa.string(), "The learner's: a commit, or a digest of its file."),
+    ("model_digest", pa.string(), "Of the learner as it was prepared: revision, precision, converted files."),
+    ("items_digest", pa.string(), "Of the rows of `items` that were asked about."),
+    ("questions_digest", pa.string(), "Of the rows of `questions` that were asked."),
+    (
+        "studies",
+        pa.list_(
+            pa.struct(
+                [
+                    ("kind", pa.string()),
+                    ("prompts_version", pa.int32()),
+                    ("teacher_revision", pa.string()),
+                    ("digest", pa.string()),
+                ]
+            )
+        ),
+        "Each kind of its study data: version of the prompts, revision of the teacher, digest of the study rows.",
+    ),
+    ("sequences_digest", pa.string(), "Of the training rows that it was trained on."),
+    ("adapters_digest", pa.string(), "Of what was learned, milestones too, as it answered."),
+    (
+        "code_versions",
+        pa.list_(pa.struct([("stage", pa.string()), ("version", pa.int32())])),
+        "Of the code of each stage on its way, when it ran.",
+    ),
+    (
+        "environment",
+        pa.list_(pa.struct([("package", pa.string()), ("version", pa.string())])),
+        "Versions of Python and of packages where it was trained.",
+    ),
+)
+"""Null where it was written before origins were kept; `sys2ft.origins` says how a digest is computed."""
 CELLS = make_schema(
     "cells",
     *CELL,
@@ -51,6 +84,7 @@ CELLS = make_schema(
     ("last_loss", pa.float64(), "Loss of the last step, mean over items."),
     ("train_seconds", pa.float64(), "Wall time of the training steps."),
     ("useful_share", pa.float64(), "The same over all steps."),
+    *PROVENANCE,
 )
 AUDIT = make_schema(
     "audit",
@@ -113,4 +147,48 @@ EFFECTS = make_schema(
         "The smallest net that this design finds with the stated power; without a control, of the measure itself.",
     ),
     ("verdict", pa.string(), "In words: what the interval and the control allow to say."),
+)
+LEARNED = (
+    ("model", pa.string(), "The learner."),
+    ("method", pa.string(), "What was updated."),
+    ("protocol", pa.string(), "How it was trained."),
+    ("teacher", pa.string(), "Who wrote the study data."),
+    ("split", pa.string(), "The set of items; 'all' for all of the grid."),
+    ("mode", pa.string(), "As in `answers`; 'none' for a loss."),
+)
+DYNAMICS = make_schema(
+    "dynamics",
+    *LEARNED,
+    ("measure", pa.string(), "closed_book, in_context, closed_book_gain, overexposure or loss (nats)."),
+    ("control", pa.string(), "'none' as measured, or blank_question: every term with the question blanked."),
+    ("samples_seen", pa.int64(), "Training sequences that a learner has seen, all of its own where it has fewer."),
+    ("tokens_seen", pa.int64(), "Tokens of them, summed over learners, mean over seeds; null for the base."),
+    ("train_flops", pa.float64(), "FLOPs of training on them, likewise."),
+    ("items", pa.int32(), "Clusters of the bootstrap: items; of a loss the learners, one an item or one a split."),
+    ("questions", pa.int32(), "Questions; null for a loss."),
+    ("seeds", pa.int32(), "Seeds."),
+    ("estimate", pa.float64(), "The measure."),
+    ("low", pa.float64(), "Lower end of its interval; null where there are too few items."),
+    ("high", pa.float64(), "Upper end of it."),
+)
+PARAMETER = pa.struct([("name", pa.string()), ("value", pa.float64()), ("low", pa.float64()), ("high", pa.float64())])
+SCALING = make_schema(
+    "scaling",
+    *LEARNED[1:],
+    ("measure", pa.string(), "closed_book or loss (nats)."),
+    ("control", pa.string(), "'none' as measured, or blank_question."),
+    ("x", pa.string(), "What it is set against: samples_seen, train_flops, total_flops or parameters."),
+    ("form", pa.string(), "constant, log_linear, log_linear_size, power, power_size or chinchilla."),
+    ("chance", pa.float64(), "The accuracy of a guess, which is taken off; null for a loss."),
+    ("points", pa.int32(), "Points fitted to."),
+    ("models", pa.int32(), "Sizes of models among them."),
+    ("parameters", pa.list_(PARAMETER), "Of the form, each with its interval; empty where it was not fitted."),
+    ("huber", pa.float64(), "Sum of the Huber losses."),
+    ("aic", pa.float64(), "Akaike's criterion, corrected for few points; null where there are too few."),
+    ("bic", pa.float64(), "Schwarz's criterion."),
+    ("held_out", pa.string(), "The largest model, left out to be predicted; null where too few others are left."),
+    ("held_out_error", pa.float64(), "Root mean square of predicted minus measured for it: of an accuracy, or nats."),
+    ("held_out_low", pa.float64(), "Lower end of its interval."),
+    ("held_out_high", pa.float64(), "Upper end of it."),
+    ("verdict", pa.string(), "identified, or not identifiable, and why."),
 )
