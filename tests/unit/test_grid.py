@@ -204,6 +204,8 @@ DEPENDS_ON = {
     "study_counts_table": set(),
     "cells_table": set(),
     "effects_table": set(),
+    "dynamics_table": set(),
+    "scaling_table": set(),
 }
 VALUES = {**CELL.keys(), "kind": "self_qa", "replay": "general", "shard": 2}
 

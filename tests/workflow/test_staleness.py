@@ -19,7 +19,8 @@ PROTOCOLS = ("naive", *TAUGHT)
 KINDS = ("paraphrase", "implication", "self_qa")
 GRID = {"model": list(MODELS), "method": list(METHODS), "seed": [0]}
 CONFIGS = ("config/smoke.yaml", "config/grid.yaml")
-TABLES = {("build_tables",), ("estimate_effects",)}
+CURVES = {("trace_learning",), ("fit_scaling_law",)}
+TABLES = {("build_tables",), ("estimate_effects",)} | CURVES
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -190,6 +191,7 @@ def test_a_comment_in_the_code_and_white_space_in_a_rule_rerun_nothing():
         ("fine_tune", trained() | TABLES),
         ("filter_study", {job for job in taught() if job[0] == "filter_study"} | composed(protocols=TAUGHT) | trained(protocols=TAUGHT) | TABLES),  # noqa: E501
         ("estimate_effects", {("estimate_effects",)}),
+        ("fit_scaling_law", {("fit_scaling_law",)}),
     ],
 )  # fmt: skip
 def test_a_code_version_reruns_its_stage_and_what_follows(stage, rerun):

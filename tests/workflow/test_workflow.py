@@ -22,7 +22,7 @@ EXPECTED = {
     "prepare_model": 1, "validate_news": 2, "generate_study": 2, "filter_study": 2,
     "compose_training": 6, "score_base": 2, "fine_tune": 6, "score_answers": 6,
     "write_base": 1, "write_answers": 3, "score_base_retention": 1, "score_retention": 6,
-    "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 41,
+    "build_tables": 1, "estimate_effects": 1, "trace_learning": 1, "fit_scaling_law": 1, "all": 1, "total": 43,
 }  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_second_run_has_nothing_to_do(project):
 
 def test_tables_have_their_schema_and_keys_agree_with_paths(project):
     results = project / "results/smoke"
-    for name in ("answers", "retention", "study_counts", "cells", "effects"):
+    for name in ("answers", "retention", "study_counts", "cells", "effects", "dynamics", "scaling"):
         table = pq.ParquetFile(results / f"tables/{name}.parquet").read()
         assert table.schema.names == SCHEMAS[name].names
         assert table.num_rows > 0
@@ -172,7 +172,8 @@ def test_one_more_mode_that_writes_asks_for_its_texts_only(project):
         "modes: [letter, cloze, statement]",
         "modes: [letter, cloze, statement, generate]",
     )
-    expected = {"write_base": 1, "write_answers": 3, "build_tables": 1, "estimate_effects": 1, "all": 1, "total": 7}
+    tables = ("build_tables", "estimate_effects", "trace_learning", "fit_scaling_law", "all")
+    expected = {"write_base": 1, "write_answers": 3, **dict.fromkeys(tables, 1), "total": 9}
     assert job_counts(project) == expected
 
 

@@ -72,7 +72,7 @@ def _spent(curve: Curve, trained: Curve, parameters: int, kind: str) -> dict[int
     tokens = trained.totals((TOKENS, NONE), curve.samples)
     context = trained.totals((CONTEXT_TOKENS, NONE), curve.samples)
     return {
-        int(samples): {"tokens_seen": read, "train_flops": training_flops(parameters, read, imitated, kind)}
+        int(samples): {"tokens_seen": round(read), "train_flops": training_flops(parameters, read, imitated, kind)}
         if samples
         else {"tokens_seen": None, "train_flops": None}
         for samples, read, imitated in zip(curve.samples, tokens.tolist(), context.tolist(), strict=True)

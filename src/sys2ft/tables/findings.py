@@ -110,7 +110,7 @@ DYNAMICS = make_schema(
     ("measure", pa.string(), "closed_book, in_context, closed_book_gain, overexposure or loss (nats)."),
     ("control", pa.string(), "'none' as measured, or blank_question: every term with the question blanked."),
     ("samples_seen", pa.int64(), "Training sequences that a learner has seen, all of its own where it has fewer."),
-    ("tokens_seen", pa.float64(), "Tokens of them, summed over learners, mean over seeds; null for the base."),
+    ("tokens_seen", pa.int64(), "Tokens of them, summed over learners, mean over seeds; null for the base."),
     ("train_flops", pa.float64(), "FLOPs of training on them, likewise."),
     ("items", pa.int32(), "Clusters of the bootstrap: items; of a loss the learners, one an item or one a split."),
     ("questions", pa.int32(), "Questions; null for a loss."),
