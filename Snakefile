@@ -1,4 +1,4 @@
-"""sys2ft: news -> study data -> training sequences -> adapters -> answers -> effects."""
+"""sys2ft: news -> study data -> training sequences -> adapters -> answers -> effects -> report."""
 
 from snakemake.utils import min_version
 
@@ -15,6 +15,7 @@ include: "workflow/rules/study.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/analyse.smk"
+include: "workflow/rules/report.smk"
 
 
 from sys2ft.cluster.runs import begin_run
@@ -32,20 +33,17 @@ onstart:
         raise WorkflowError(str(error)) from None
 
 
+OUTPUTS = list(list_outputs(STUDY))
+
+
 rule all:
     """All that the study writes: what was deleted is made again."""
     default_target: True
     input:
-        list(list_outputs(STUDY)),
+        OUTPUTS,
 
 
 rule tables:
     """The tables of the whole grid; what they were made from may have been deleted, to have room."""
     input:
-        answers=pattern(RESULTS, "answers_table"),
-        retention=pattern(RESULTS, "retention_table"),
-        study_counts=pattern(RESULTS, "study_counts_table"),
-        cells=pattern(RESULTS, "cells_table"),
-        effects=pattern(RESULTS, "effects_table"),
-        dynamics=pattern(RESULTS, "dynamics_table"),
-        scaling=pattern(RESULTS, "scaling_table"),
+        [path for path in OUTPUTS if path.startswith(f"{RESULTS}/tables/")],

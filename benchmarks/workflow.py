@@ -205,6 +205,7 @@ def main(argv: list[str] | None = None) -> None:
         waits = simulate_cluster([args.config], args.gpus)
         environment = finish_grid(project, [args.config])
         noop = measure(snakemake("--configfile", args.config), project, args.repeats, environment)
+        assert noop.jobs == 0, f"{noop.jobs} jobs ran where there was nothing to do"
         os.chdir(ROOT)
     print(f"{'':28} cells    jobs  seconds  GB    a bare workflow of as many jobs: seconds")
     for name, count, jobs, run, peer in (

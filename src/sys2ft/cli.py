@@ -10,9 +10,9 @@ from sys2ft.commands import cluster, code, news, results, study
 from sys2ft.errors import InputError
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "show": results.show, "table": results.table, "plan": study.plan, "bill": study.bill, "verify": study.verify,
-    "check": news.check, "export": news.export, "import": news.bring, "orphans": cluster.orphans,
-    "submit": cluster.submit, "code-version": code.code_version,
+    "show": results.show, "table": results.table, "explain": results.explain, "plan": study.plan, "bill": study.bill,
+    "verify": study.verify, "check": news.check, "export": news.export, "import": news.bring,
+    "orphans": cluster.orphans, "submit": cluster.submit, "code-version": code.code_version,
 }  # fmt: skip
 
 
@@ -38,6 +38,11 @@ def build_parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="print a table of the results")
     table.add_argument("name", choices=["effects", "cells"])
     table.add_argument("--split", help="of the effects (default: all splits taken together)")
+    explain = commands.add_parser("explain", help="what a row of a table was made from, and whether it is still that")
+    explain.add_argument("path", type=Path, help="results/tables/effects.parquet, or another one whose rows name cells")
+    explain.add_argument("--row", type=int, help="its number, from 0")
+    explain.add_argument("--key", nargs="+", default=[], metavar="COLUMN=VALUE", help="instead: what only it has")
+    explain.add_argument("--format", choices=["text", "json"], default="text")
     check = commands.add_parser("check", help="every violation in files of news, with its line")
     check.add_argument("paths", nargs="+", type=Path, help="YAML files of news, or folders of them")
     export = commands.add_parser("export", help="write files of news as a Hugging Face data set")

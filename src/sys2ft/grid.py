@@ -6,7 +6,8 @@ axes that its artefact depends on, so sharing falls out of the path.
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 AXES = ("model", "method", "protocol", "teacher", "split", "seed")
@@ -85,6 +86,18 @@ def expand_grid(
         if not any(all(keys[axis] == value for axis, value in match.items()) for match in exclude):
             cells[Cell(**keys)] = None
     return list(cells)
+
+
+def spread_cells(cells: Sequence[Cell], count: int) -> list[Cell]:
+    """So many cells that each name of an axis is among them about equally often, in their order."""
+    shown: Counter[tuple[str, object]] = Counter()
+    chosen: set[Cell] = set()
+    while len(chosen) < min(count, len(cells)):
+        rest = (cell for cell in cells if cell not in chosen)
+        rarest = min(rest, key=lambda cell: sum(shown[value] for value in cell.keys().items()))
+        shown.update(rarest.keys().items())
+        chosen.add(rarest)
+    return [cell for cell in cells if cell in chosen]
 
 
 def derive_seed(*parts: object) -> int:

@@ -8,13 +8,14 @@ one that is no longer touched, or whose process has ended, is void. Clocks of di
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 BEAT = 20.0  # seconds between two signs of life
 PATIENCE = 180.0  # without one until a lease is void; network file systems show times late
@@ -23,21 +24,26 @@ Holder = dict[str, Any]
 
 
 @contextmanager
-def hold_lease(path: Path, beat: float = BEAT, patience: float = PATIENCE) -> Iterator[None]:
+def hold_lease(
+    path: Path, beat: float = BEAT, patience: float = PATIENCE, lost: Callable[[], NoReturn] | None = None
+) -> Iterator[None]:
     """Wait until nobody else holds the lease, hold it, and give it back.
 
-    A process that finds its lease in other hands, as it was stopped for too long, ends at once: it may not write.
+    A process that finds its lease in other hands, as it was stopped for too long, may not write.
 
     Args:
         path: the lease; its folder is made where it is missing.
         beat: seconds between two signs of life.
         patience: seconds without one until another holder's lease is void.
+        lost: `end` or `start_again`, done at once when the lease is in other hands, or gone, as another one has had it
+            meanwhile. None: `end` in the first case, and in the second the process goes on: who took the lease away
+            meant it.
     """
     mine = {**_process(os.getpid()), "job": os.environ.get("SLURM_JOB_ID"), "token": uuid.uuid4().hex}
     path.parent.mkdir(parents=True, exist_ok=True)
     _acquire(path, mine, beat, patience)
     done = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(path, mine, beat, done), daemon=True)
+    keeper = threading.Thread(target=_keep, args=(path, mine, beat, done, lost), daemon=True)
     keeper.start()
     try:
         yield
@@ -46,6 +52,16 @@ def hold_lease(path: Path, beat: float = BEAT, patience: float = PATIENCE) -> It
         keeper.join()
         if read_lease(path) == mine:
             path.unlink()
+
+
+def end() -> NoReturn:
+    """End this process without writing anything more."""
+    os._exit(LOST)
+
+
+def start_again() -> NoReturn:
+    """Start this program anew, in the same process: whoever waits for it, such as Snakemake, notices nothing."""
+    os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 def read_lease(path: Path) -> Holder | None:
@@ -109,13 +125,19 @@ def _remove(path: Path, seen: tuple[Any, int]) -> None:
     aside.unlink()
 
 
-def _keep(path: Path, mine: Holder, beat: float, done: threading.Event) -> None:
+def _keep(path: Path, mine: Holder, beat: float, done: threading.Event, lost: Callable[[], NoReturn] | None) -> None:
     while not done.wait(beat):
         if (holder := read_lease(path)) not in (mine, None):
-            print(f"{path}: {describe_holder(holder)} is at work here now; this process ends", flush=True)
-            os._exit(LOST)
-        with suppress(OSError):  # the file system may be away for a while
+            print(f"{path}: {describe_holder(holder)} is at work here now; this one gives way", flush=True)
+            (lost or end)()
+        try:
             os.utime(path)
+        except FileNotFoundError:
+            if lost is not None:
+                print(f"{path}: another one has been at work here; this one gives way", flush=True)
+                lost()
+        except OSError:  # the file system may be away for a while
+            continue
 
 
 def _process(pid: int) -> Holder:

@@ -1,18 +1,21 @@
 """All that a study writes."""
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 
 from sys2ft import tables
-from sys2ft.paths import answer_paths, artefact_path, cell_path, study_paths
+from sys2ft.grid import Cell
+from sys2ft.paths import answer_paths, artefact_path, cell_path, figure_paths, study_path, study_paths
 from sys2ft.settings.study import Study
 
 
 def list_outputs(study: Study) -> dict[str, pa.Schema | None]:
-    """Where a study's outputs are, each once, in the order of the workflow; a table's with its schema."""
+    """Where a study's outputs are, each once, in the order of the workflow; a Parquet table's with its schema."""
     results, cells, stage = study.results, study.cells(), study.build_tables_stage()
     teachers = {cell.resolved_teacher() for cell in cells} - {"none"}
     found: dict[str, pa.Schema | None] = {}
-    for artefact in ("model", "items", "questions"):
+    for artefact in ("model", "weights", "items", "questions"):
         schema = {"items": tables.ITEMS, "questions": tables.QUESTIONS}.get(artefact)
         found |= {cell_path(results, artefact, cell): schema for cell in cells}
     for teacher in sorted(teachers):
@@ -30,5 +33,28 @@ def list_outputs(study: Study) -> dict[str, pa.Schema | None]:
     for artefact in ("base_retention", "retention"):
         found |= {cell_path(results, artefact, cell): tables.RETENTION for cell in cells}
     for name in ("answers", "retention", "study_counts", "cells", "effects", "dynamics", "scaling"):
-        found[artefact_path(results, f"{name}_table")] = tables.SCHEMAS[name]
+        path = artefact_path(results, f"{name}_table")
+        found |= {path: tables.SCHEMAS[name], csv_twin(path): None}
+    found |= dict.fromkeys(figure_paths(results))
+    found |= {artefact_path(results, name): None for name in ("report", "report_digests")}
     return found
+
+
+def shown_paths(study: Study) -> list[str]:
+    """The tables that the report reads of the cells that can be looked at in it."""
+    return list(dict.fromkeys(path for cell in study.shown_cells() for path in _shown_of(study, cell)))
+
+
+def _shown_of(study: Study, cell: Cell) -> Iterator[str]:
+    answers = study.answers(cell.split)
+    for name in ("items", "questions", "sequences", "train_log", *answers, *(f"base_{name}" for name in answers)):
+        yield cell_path(study.results, name, cell)
+    for kind in study.kinds_of(cell.protocol):
+        yield study_path(study.results, "study", cell, kind)
+        for shard in study.shards(cell.resolved_teacher()):
+            yield study_path(study.results, "completions", cell, kind, shard=shard)
+
+
+def csv_twin(path: str) -> str:
+    """The same table as CSV, beside it."""
+    return path.removesuffix(".parquet") + ".csv"

@@ -41,7 +41,17 @@ PATTERNS = {
     "effects_table": "tables/effects.parquet",
     "dynamics_table": "tables/dynamics.parquet",
     "scaling_table": "tables/scaling.parquet",
+    "figures": "figures",
+    "vega": "figures/vega.js",
+    "figures_digests": "figures/digests.json",
+    "report": "report/index.html",
+    "report_digests": "report/digests.json",
 }
+FIGURES = (
+    "gap", "protocols", "shadowing", "learning", "overexposure", "retention", "scaling", "teachers", "bill",
+)  # fmt: skip
+FORMATS = ("svg", "pdf", "png", "json")
+"""Of a figure; the last is Vega-Lite, which the report draws."""
 
 
 def pattern(results: str, artefact: str) -> str:
@@ -68,6 +78,17 @@ def answer_paths(results: str, cells: Iterable[Cell], artefacts: Mapping[str, It
     told = [(name, cell) for cell in cells for name in artefacts[cell.split]]
     paths = [cell_path(results, f"base_{name}", cell) for name, cell in told]
     return list(dict.fromkeys(paths + [cell_path(results, name, cell) for name, cell in told]))
+
+
+def figure_path(results: str, name: str, kind: str) -> str:
+    """The file of one figure in one of `FORMATS`."""
+    return f"{artefact_path(results, 'figures')}/{name}.{kind}"
+
+
+def figure_paths(results: str) -> list[str]:
+    """All that is written of the figures: each in each of its formats, what draws them in a page, and their digests."""
+    figures = [figure_path(results, name, kind) for name in FIGURES for kind in FORMATS]
+    return [*figures, artefact_path(results, "vega"), artefact_path(results, "figures_digests")]
 
 
 def study_path(results: str, artefact: str, cell: Cell, kind: str, **values: object) -> str:

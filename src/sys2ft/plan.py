@@ -161,11 +161,20 @@ def _changed(told: str) -> str:
         parts = [f"code version {versions[0]} -> {versions[1]}"]
     else:
         parts = []
-    trees = [[json.loads(v) for v in values if isinstance(v, str) and v[:1] == "{"] for values in (old, new)]
+    trees = [[tree for v in values if isinstance(v, str) and (tree := _as_tree(v))] for values in (old, new)]
     for one in trees[0]:
         alike = sorted(trees[1], key=lambda tree: len(set(tree) ^ set(one)))
         parts += _differences(one, alike[0] if alike else {})
     return ", ".join(parts) or "parameters"
+
+
+def _as_tree(text: str) -> dict[str, Any]:
+    """A mapping told as JSON; an empty one where it is something else."""
+    try:
+        tree = json.loads(text)
+    except ValueError:
+        return {}
+    return tree if isinstance(tree, dict) else {}
 
 
 def _differences(one: Any, other: Any, where: str = "") -> list[str]:

@@ -1,7 +1,7 @@
 """Whether what a study has written is still what was written: checksums of all of its outputs.
 
-Tables carry checksums of their pages, adapters and models their digests. A file that is missing is no matter of this:
-the workflow makes it again.
+Tables carry checksums of their pages; adapters, models, figures and the report their digests. A file that is missing is
+no matter of this: the workflow makes it again.
 """
 
 import json
@@ -17,7 +17,10 @@ from sys2ft.learned import damaged_weights
 from sys2ft.models import damaged_files
 from sys2ft.outputs import list_outputs
 from sys2ft.progress import progress_bar
+from sys2ft.report.files import is_damaged
 from sys2ft.settings.study import Study
+
+MANIFEST = "model.json"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ def verify_outputs(study: Study) -> tuple[int, list[Damage]]:
     found: list[Damage] = []
     bar = progress_bar(len(outputs), "outputs", "verify")
     for path, schema in outputs:
-        found += _check_table(path, schema) if schema is not None else _check_folder(path)
+        if schema is not None:
+            found += _check_table(path, schema)
+        elif path.suffix != ".csv":  # of a CSV its table tells
+            found += _check_other(path)
         bar.update(1)
     bar.close()
     return len(outputs), found
@@ -59,12 +65,18 @@ def _check_table(path: Path, schema: pa.Schema) -> Iterator[Damage]:
         yield Damage(twin, f"{twin} does not hold what {path.name} holds: delete it and run again")
 
 
-def _check_folder(path: Path) -> Iterator[Damage]:
-    """`adapters`, or a model by its `model.json`."""
+def _check_other(path: Path) -> Iterator[Damage]:
+    """`adapters`, a model by its `model.json`, or a figure or page by the digests beside it."""
+    mend = "delete the folder and run again"
     try:
-        damaged = damaged_weights(path) if path.is_dir() else damaged_files(path)
+        if path.is_dir():
+            damaged = damaged_weights(path)
+        elif path.name == MANIFEST:
+            damaged = damaged_files(path)
+        else:
+            damaged, mend = ["it"] if is_damaged(path) else [], "delete it and run again"
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         yield Damage(path, f"{path} cannot be read ({error}): delete it and run again")
         return
     for name in damaged:
-        yield Damage(path, f"{path}: {name} is missing or damaged: delete the folder and run again")
+        yield Damage(path, f"{path}: {name} is missing or damaged: {mend}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cluster.runs import make_cluster_project, start
+from tests.cluster.runs import make_cluster_project, running
 from tests.cluster.slurm import Cluster, install, why_not
 from tests.workflow.project import failures, snakemake
 
@@ -24,7 +24,8 @@ def cluster(tmp_path_factory):
 @pytest.fixture(scope="session")
 def undisturbed(cluster, tmp_path_factory):  # noqa: ARG001
     """The study as it runs on the cluster, in the background."""
-    return start(make_cluster_project(tmp_path_factory.mktemp("undisturbed") / "project"))
+    with running(make_cluster_project(tmp_path_factory.mktemp("undisturbed") / "project")) as run:
+        yield run
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Snakemake on the test cluster, what its jobs do, and what a study left."""
 
+import fnmatch
 import hashlib
 import os
 import re
@@ -8,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,11 @@ import yaml
 from tests.cluster.slurm import call
 from tests.workflow.project import ROOT, make_project
 
-PATIENCE = 280.0  # seconds; a run that hangs is interrupted
+PATIENCE = 500.0  # seconds; a run that hangs is interrupted
 # Two cells. Training takes some seconds and writes a checkpoint twice a second, so that it can be met half-way.
 STUDY = {
     "grid": {"protocol": ["naive", "self_qa"], "split": ["mathematics"], "seed": [0]},
-    "budget": {"samples": 80},
+    "budget": {"samples": 160},
     "training": {"checkpoint_minutes": 0.008},
 }
 # Where the cells run changes no result: on a cluster a job that holds the model has all GPUs of a node.
@@ -36,6 +38,7 @@ SITE = {
 CONFIGS = ("config/smoke.yaml", "config/small.yaml", "config/cluster.yaml")
 CELL = "model=tiny/method=lora/protocol={}/teacher={}/split=mathematics/seed=0"
 CELLS = {name: CELL.format(name, teacher) for name, teacher in {"naive": "none", "self_qa": "recorded"}.items()}
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED")
 MEASURED = re.compile(r"second|tokens_per|created|^time")  # columns and metadata of measured time
 
 
@@ -77,6 +80,17 @@ class Run:
     def finish(self) -> None:
         """Wait for its end, which has to be a good one."""
         assert self.wait() == 0, self.said()[-6000:]
+
+    def end(self) -> None:
+        """Kill it, where it has not ended, and all jobs of its project, stopped ones too."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        if left := [job.id for job in self.jobs() if job.state not in ENDED]:
+            call("scancel", *left)
+            for process in _scripts(self.project):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
     def said(self) -> str:
         """What it has printed so far."""
@@ -120,11 +134,23 @@ class Run:
             assert self.process.poll() is None, f"the run ended before {what}: {self.said()[-6000:]}"
             time.sleep(0.05)
 
-    def hold_training(self, cell: str) -> int:
-        """Stop a cell's training (SIGSTOP) once it has written a checkpoint, so that what comes finds it half-way."""
-        unfinished = self.project / f"results/smoke/fine_tune/{cell}/unfinished/checkpoints"
-        self.wait_until(lambda: list(unfinished.glob("step=*/manifest.json")), f"{cell} has a checkpoint")
-        return self.hold("fine_tune", cell)
+    def hold_training(self, *cells: str) -> list[int]:
+        """Stop cells' trainings (SIGSTOP), each once it has written a checkpoint, so that what comes finds it half-way.
+
+        Returns:
+            Their process numbers, in the order of the cells.
+        """
+        folders = {cell: self.project / f"results/smoke/fine_tune/{cell}/unfinished/checkpoints" for cell in cells}
+        held: dict[str, int] = {}
+
+        def all_are_held() -> bool:
+            for cell in cells:
+                if cell not in held and any(folders[cell].glob("step=*/manifest.json")):
+                    held[cell] = self.hold("fine_tune", cell)
+            return len(held) == len(cells)
+
+        self.wait_until(all_are_held, f"{' and '.join(cells)} have checkpoints")
+        return [held[cell] for cell in cells]
 
     def hold(self, rule: str, words: str = "") -> int:
         """Stop a rule's script (SIGSTOP) whose command line has some words in it; returns its process number."""
@@ -159,12 +185,25 @@ def copy_without(reference: Path, folder: Path, *removed: str) -> Path:
     return project
 
 
-def start(project: Path, *arguments: str, configs: tuple[str, ...] = CONFIGS, **environment: str) -> Run:
-    """Start Snakemake on the cluster, as a user does, but that it looks at its jobs more often."""
+@contextmanager
+def running(project: Path, *arguments: str, **environment: str) -> Iterator[Run]:
+    """Snakemake on the cluster, as a user starts it, but that it looks at its jobs more often.
+
+    Whatever comes of it, nothing of it is left in the end that would hold the nodes that other tests need.
+    """
+    run = start(project, *arguments, **environment)
+    try:
+        yield run
+    finally:
+        run.end()
+
+
+def start(project: Path, *arguments: str, **environment: str) -> Run:
+    """Start it; whoever does has to end it."""
     program = (sys.executable, ROOT / "tests/cluster/impatient_snakemake.py")
     often = ("--slurm-init-seconds-before-status-checks", "1")
     command = ["timeout", "--signal=INT", "--kill-after=10", str(PATIENCE), *program, "--profile", "profiles/slurm"]
-    command += [*often, "--configfile", *configs, "--", *arguments]
+    command += [*often, "--configfile", *CONFIGS, "--", *arguments]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     log = project / f"run{len(list(project.glob('run*.log')))}.log"
     with log.open("w") as stream:
@@ -174,8 +213,11 @@ def start(project: Path, *arguments: str, configs: tuple[str, ...] = CONFIGS, **
 
 
 def training_log(project: Path, cell: str) -> str:
-    """What a cell's training, the last time it was started, has said."""
-    return (project / f"results/smoke/logs/fine_tune/{cell}.log").read_text()
+    """What a cell's training, the last time it was started, has said; nothing while Snakemake clears the way for it."""
+    path = project / f"results/smoke/logs/fine_tune/{cell}.log"
+    with suppress(FileNotFoundError):
+        return path.read_text(errors="replace")  # two jobs may write it at once
+    return ""
 
 
 def assert_same_results(project: Path, reference: Path) -> None:
@@ -210,13 +252,16 @@ def _restarts(job: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _scripts(project: Path, rule: str, words: str) -> list[int]:
-    """Processes of a rule's script in a project; those of other projects on this machine are no concern of a test."""
+def _scripts(project: Path, rule: str = "*", words: str = "") -> list[int]:
+    """Processes of a rule's script in a project, or of all; those of other projects are no concern of a test."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().decode().split("\0")
-            if command[1:2] == [f"workflow/scripts/{rule}.py"] and (folder / "cwd").resolve() == project.resolve():
+            if (
+                fnmatch.filter(command[1:2], f"workflow/scripts/{rule}.py")
+                and (folder / "cwd").resolve() == project.resolve()
+            ):
                 found += [int(folder.name)] * any(words in word for word in command)
         except OSError:  # it has just ended
             continue

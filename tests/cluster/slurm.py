@@ -7,12 +7,14 @@ devices with the numbers of /dev/null, which SLURM counts and hands out like oth
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
 import stat
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PACKAGES = {"slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client", "munged": "munge"}
@@ -135,6 +137,7 @@ class Cluster:
             TimeoutError: one is not; says what its log says.
         """
         os.environ["PATH"] += ":/usr/sbin:/sbin"
+        end_jobs_of_dead_clusters()
         self._configure()
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         munge = [f"--{option}={self.folder}/munge.{suffix}" for option, suffix in files.items()]
@@ -159,6 +162,7 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        end_jobs_of_dead_clusters()
         if _is_ours(CONFIGURATION):
             CONFIGURATION.unlink()
         if self.hosts_line in HOSTS.read_text():
@@ -219,6 +223,24 @@ def drive_out(node: str) -> str:
     """Have a job that goes before all others want a whole node for a moment; returns the job's number."""
     wish = ["--partition=gpu", f"--nodelist={node}", "--exclusive", "--mem=100", "--time=1", "--output=/dev/null"]
     return call("sbatch", "--parsable", *wish, "--wrap=sleep 2").strip()
+
+
+def end_jobs_of_dead_clusters() -> None:
+    """Kill what outlives a cluster of such tests: jobs that lost their node or their parents, or whose test was killed.
+
+    Daemons and jobs all have been told where the configuration is.
+    """
+    told = re.compile(rb"(?:^|\0)SLURM_CONF=([^\0]*/cluster)/slurm\.conf")
+    clusters: dict[bytes, dict[int, str]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if found := told.search((folder / "environ").read_bytes()):
+                clusters.setdefault(found[1], {})[int(folder.name)] = (folder / "comm").read_text().strip()
+    for processes in clusters.values():
+        if "slurmctld" not in processes.values():
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
 
 def _is_ours(path: Path) -> bool:

@@ -10,7 +10,7 @@ from tests.cluster.runs import (
     assert_same_results,
     assert_same_table,
     copy_without,
-    start,
+    running,
     training_log,
 )
 from tests.cluster.slurm import call, drive_out
@@ -25,9 +25,9 @@ def out_of_time(reference, tmp_path_factory):
     project = copy_without(reference, tmp_path_factory.mktemp("time") / "project", "score_base")
     resources = {"models": {"tiny": {"resources": {"runtime": 1}}}}
     (project / "config/cluster.yaml").write_text(yaml.safe_dump(resources))
-    run = start(project, BASE)
-    run.hold("score_base")
-    return run
+    with running(project, BASE) as run:
+        run.hold("score_base")
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +36,26 @@ def out_of_memory(reference, tmp_path_factory):
     project = copy_without(reference, tmp_path_factory.mktemp("memory") / "project", "score_base_retention")
     resources = {"models": {"tiny": {"resources": {"mem_mb": 350}}}}
     (project / "config/cluster.yaml").write_text(yaml.safe_dump(resources))
-    return start(project, RETENTION)
+    with running(project, RETENTION) as run:
+        yield run
 
 
 @pytest.fixture(scope="module")
 def disturbed(out_of_time, out_of_memory, reference, tmp_path_factory):  # noqa: ARG001
     """Both cells trained anew; each training, and a job after them, meets something else. Their jobs, in this order."""
     project = copy_without(reference, tmp_path_factory.mktemp("disturbed") / "project", "fine_tune")
-    run = start(project)
-    for cell in CELLS.values():
-        run.hold_training(cell)
-    jobs = {cell: job for job in run.jobs("fine_tune") for cell in CELLS if f"_{cell}_" in job.comment}
-    drive_out(jobs["naive"].node)
-    call("scancel", jobs["self_qa"].id)
-    run.wait_until(lambda: _now(run, jobs["naive"]).restarts, "the preempted job is requeued")
-    lost = run.wait_for_job("score_")
-    call("scontrol", "update", f"nodename={lost.node}", "state=down", "reason=test")
-    run.wait_until(lambda: _now(run, lost).restarts, "the lost job is requeued")
-    call("scontrol", "update", f"nodename={lost.node}", "state=resume")
-    run.wait()
-    return run, jobs, lost
+    with running(project) as run:
+        run.hold_training(*CELLS.values())
+        jobs = {cell: job for job in run.jobs("fine_tune") for cell in CELLS if f"_{cell}_" in job.comment}
+        drive_out(jobs["naive"].node)
+        call("scancel", jobs["self_qa"].id)
+        run.wait_until(lambda: _now(run, jobs["naive"]).restarts, "the preempted job is requeued")
+        lost = run.wait_for_job("score_")
+        call("scontrol", "update", f"nodename={lost.node}", "state=down", "reason=test")
+        run.wait_until(lambda: _now(run, lost).restarts, "the lost job is requeued")
+        call("scontrol", "update", f"nodename={lost.node}", "state=resume")
+        run.wait()
+        yield run, jobs, lost
 
 
 def _now(run, job):

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.cluster.runs import CELLS, copy_without, start, training_log
+from tests.cluster.runs import CELLS, copy_without, running, training_log
 
 CELL = CELLS["self_qa"]
 LOG = f"results/smoke/fine_tune/{CELL}/train_log.parquet"
@@ -22,9 +22,9 @@ def run(reference, tmp_path_factory):
     project = copy_without(reference, tmp_path_factory.mktemp("nodes") / "project", f"fine_tune/{CELL}")
     (project / "config/cluster.yaml").write_text(yaml.safe_dump(TWO_BY_TWO))
     # The nodes are this machine, and their names are not known to it; the GPUs are none.
-    run = start(project, LOG, MASTER_ADDR="127.0.0.1", DS_ACCELERATOR="cpu")
-    run.finish()
-    return run
+    with running(project, LOG, MASTER_ADDR="127.0.0.1", DS_ACCELERATOR="cpu") as run:
+        run.finish()
+        yield run
 
 
 def test_the_job_has_two_nodes_with_two_processes_each(run, cluster):

@@ -38,11 +38,13 @@ def test_a_dry_run_prints_what_every_job_asks_for(tmp_path):
     assert run.returncode == 0, run.stderr
     blocks = run.stdout.split("\nrule ")[1:] + run.stdout.split("\n    rule ")[1:]
     assert len(blocks) >= 15
+    assert any(block.startswith("fine_tune") for block in blocks)
     for block in blocks:
         (line,) = [line for line in block.splitlines() if line.strip().startswith("resources: ")][:1]
         asked = dict(part.split("=", 1) for part in line.strip().removeprefix("resources: ").split(", ") if "=" in part)
         assert int(asked["mem_mb"]) > 0
         assert int(asked["runtime"]) > 0
+        assert asked["nodes"] == "1" or "gpu" not in asked, "GPUs of one job are on one node"
         if block.startswith("fine_tune"):
             assert asked["slurm_extra"] == f"--signal=TERM@{SITE['warning_seconds']}"
             assert int(asked["gpu"]) == ON_GPUS["models"]["tiny"]["resources"]["gpu"]

@@ -20,9 +20,10 @@ def test_it_shows_what_it_does_and_goes_on_after_it_was_requeued(reference, tmp_
         command = [sys.executable, "-m", "sys2ft", *told]
         process = subprocess.Popen(command, cwd=project, stdout=stream, stderr=subprocess.STDOUT)
     run = Run(project, process, log)
-    held = run.hold_training(CELL)
+    (held,) = run.hold_training(CELL)
     job = call("squeue", "--noheader", "--name=sys2ft_fine_tune", "--format=%i").strip()
     call("scancel", "--signal=USR2", job)
+    run.wait_until(lambda: "Caught signal SIGUSR2" in log.read_text(), "submitit has been told")
     os.kill(held, signal.SIGCONT)
     assert process.wait(200) == 0, log.read_text()
     said = log.read_text()

@@ -13,8 +13,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from sys2ft.code_versions import read_versions
 from sys2ft.grid import JOINT, Cell
 from sys2ft.models import load_tokenizer
+from sys2ft.origins import describe_environment, digest_of, read_origin
 from sys2ft.settings.catalogue import MethodSettings
 from sys2ft.settings.resources import Launch
 from sys2ft.settings.stages import FineTuneStage
@@ -107,6 +109,16 @@ def test_it_leaves_what_was_learned_and_the_log_and_nothing_else(manifest, seque
     assert sum(row["samples"] for row in rows) == 7
     settings = json.loads(pq.read_schema(tmp_path / "train_log.parquet").metadata[b"sys2ft"])
     assert FineTuneStage.model_validate(settings) == stage
+
+
+def test_the_log_tells_where_what_was_learned_comes_from(manifest, sequences, tmp_path):
+    run_main(manifest, sequences, tmp_path)
+    origin = read_origin(tmp_path / "train_log.parquet")
+    assert (origin.stage, origin.version) == ("fine_tune", read_versions("workflow/code-versions.yaml")["fine_tune"])
+    assert origin.environment == describe_environment()
+    assert {source.path: source.digest for source in origin.sources()} == {
+        str(path): digest_of(path) for path in (manifest, sequences)
+    }
 
 
 def test_milestones_lie_beside_the_end(manifest, sequences, tmp_path):
@@ -216,12 +228,14 @@ def test_an_edited_item_is_trained_alone_and_the_others_are_taken_over(manifest,
     assert [row["loss"] for row in new_log] == pytest.approx([row["loss"] for row in afresh], abs=1e-5)
 
 
-@pytest.mark.parametrize("change", ["version", "settings", "damaged"])
-def test_what_is_not_the_same_training_is_not_taken_over(manifest, sequences, tmp_path, capsys, change):
+@pytest.mark.parametrize("change", ["version", "settings", "environment", "damaged"])
+def test_what_is_not_the_same_training_is_not_taken_over(manifest, sequences, tmp_path, capsys, monkeypatch, change):
     run_main(manifest, sequences, tmp_path, version=1)
     before = digests(tmp_path)
     clear_outputs(tmp_path)
     stage = LORA.model_copy(update={"method": LORA.method.model_copy(update={"lr": 2e-3})})
+    if change == "environment":
+        monkeypatch.setattr("sys2ft.training.cell.describe_environment", lambda: {"torch": "another"})
     if change == "damaged":
         path = tmp_path / "kept/red/weights/adapter_model.safetensors"
         content = bytearray(path.read_bytes())

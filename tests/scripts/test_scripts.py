@@ -36,6 +36,12 @@ def test_help_needs_no_heavy_import(script):
     assert "usage" in run.stdout
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_table_is_given_its_origin(script):
+    text = script.read_text()
+    assert ("write_table(" not in text and "prepare_model" not in script.stem) or "tell_origin(__file__" in text
+
+
 def test_conda_environments_agree_with_the_locks():
     run = subprocess.run([sys.executable, ROOT / "envs/write_conda.py", "--check"], capture_output=True, check=False)
     assert run.returncode == 0, run.stderr

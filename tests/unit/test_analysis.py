@@ -4,16 +4,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from sys2ft.analysis.bootstrap import Arm, Interval, Resampler, correct_holm
+from sys2ft.analysis.bootstrap import (
+    Interval,
+    Intervals,
+    Resampler,
+    correct_holm,
+    estimate_ratio,
+    measure_spread,
+)
 from sys2ft.analysis.cells import summarise_cell
-from sys2ft.analysis.effects import FAMILIARITY, NO_GAIN, TOO_FEW, estimate_effects
+from sys2ft.analysis.effects import estimate_effects
+from sys2ft.analysis.measures import FAMILIARITY, FAMILIES, NO_GAIN, TOO_FEW
+from sys2ft.analysis.provenance import summarise_origins
+from sys2ft.analysis.scores import COLUMNS
 from sys2ft.settings.choices import StatisticsSettings
 from sys2ft.settings.stages import EstimateEffectsStage
-from sys2ft.tables import CELLS, SCHEMAS, build_table
+from sys2ft.tables import ANSWERS, CELLS, RETENTION, SCHEMAS, build_table
 
 # One digit a question, one word an item: right or wrong. Four items (a, b, c, d) of two questions each.
 BASE = {
@@ -71,14 +83,15 @@ STUDY = answers("none", BASE) + answers("naive", NAIVE) + answers("qa", TUNED) +
 
 def estimate(
     rows: Sequence[dict],
-    shadow_pairs: tuple = (("qa", "qa_shadowed"),),
+    shadow_pairs: tuple = (("qa", "qa_shadowed", "own_news"),),
     retention: Sequence[dict] = (),
+    models: tuple = ("m",),
     **statistics: Any,
 ) -> list[dict]:
-    chosen = {"draws": 400, "min_items": 2, **statistics}
-    return estimate_effects(
-        rows, retention, EstimateEffectsStage(statistics=StatisticsSettings(**chosen), shadow_pairs=shadow_pairs)
-    )
+    chosen = StatisticsSettings(**{"draws": 400, "min_items": 2, **statistics})
+    stage = EstimateEffectsStage(statistics=chosen, models=models, shadow_pairs=shadow_pairs)
+    answered = pa.Table.from_pylist(rows, schema=pa.schema([ANSWERS.field(name) for name in COLUMNS]))
+    return estimate_effects(answered, pa.Table.from_pylist(retention, schema=RETENTION), stage)
 
 
 def effect(rows: Sequence[dict], measure: str, control: str | None, protocol: str = "qa", **keys: Any) -> dict:
@@ -177,11 +190,60 @@ def test_a_measure_whose_controls_were_not_scored_stands_alone_and_says_so():
     assert row["verdict"] == "no control was scored"
     assert row["net"] is None
     assert row["p"] is None
+    assert row["detectable"] > 0
 
 
 def test_a_measure_whose_terms_were_not_scored_is_left_out():
     rows = estimate(answers("none", {("closed_book", "none"): "10 00 01 00"}))
     assert [row["measure"] for row in rows] == ["closed_book"]
+
+
+def test_every_measure_has_its_declared_family():
+    assert {row["measure"] for row in EFFECTS} == set(FAMILIES) - {"size_contrast", "retention_change"}
+    assert all(row["family"] == FAMILIES[row["measure"]] for row in EFFECTS)
+
+
+def test_shadowing_names_the_prefix_and_nothing_else_has_one():
+    pairs = (("qa", "qa_shadowed", "own_news"), ("qa", "naive", "filler+loss"))
+    rows = estimate([row | {"teacher": "self"} if row["protocol"] == "naive" else row for row in STUDY], pairs)
+    shadowing = {row["versus"]: row["prefix"] for row in rows if row["measure"] == "shadowing"}
+    assert shadowing == {"qa_shadowed": "own_news", "naive": "filler+loss"}
+    assert {row["prefix"] for row in rows if row["measure"] != "shadowing"} == {None}
+
+
+# ---------------------------------------------------------------------------------------------------------------- sizes
+def of_model(name: str, rows: Sequence[dict]) -> list[dict]:
+    return [row | {"model": name} for row in rows]
+
+
+def test_a_size_is_compared_with_the_one_before_it_on_the_same_questions():
+    small = answers("none", BASE) + answers("naive", NAIVE) + answers("qa", SHADOWED)
+    rows = estimate(of_model("large", STUDY) + of_model("small", small), models=("small", "large"))
+    found = {row["protocol"]: row for row in rows if row["measure"] == "size_contrast"}
+    assert set(found) == {"none", "naive", "qa"}
+    assert {(row["model"], row["versus"], row["family"]) for row in found.values()} == {("large", "small", "sizes")}
+    assert [found["qa"][name] for name in ("estimate", "control_estimate", "net")] == pytest.approx(
+        [(5 - 2) / 8, (2 - 1) / 8, (3 - 1) / 8]
+    )
+    assert (found["none"]["estimate"], found["naive"]["estimate"]) == (0, 0)
+    assert found["qa"]["teacher"] == "self"
+    assert found["naive"]["teacher"] == "none"
+
+
+def test_sizes_are_compared_in_the_order_of_the_grid_with_the_nearest_that_was_run():
+    rows = of_model("c", STUDY) + of_model("a", STUDY) + of_model("b", answers("none", BASE))
+    found = [row for row in estimate(rows, models=("a", "b", "c")) if row["measure"] == "size_contrast"]
+    pairs = {(row["protocol"], row["model"], row["versus"]) for row in found}
+    tuned = {(protocol, "c", "a") for protocol in ("naive", "qa", "qa_shadowed")}
+    assert pairs == {("none", "b", "a"), ("none", "c", "b")} | tuned
+
+
+def test_sizes_of_several_seeds_are_paired_by_seed():
+    right, wrong = {("closed_book", "none"): "11 11 11 11"}, {("closed_book", "none"): "10 10 10 00"}
+    tuned = answers("qa", right, 0) + answers("qa", wrong, 1)
+    rows = of_model("a", answers("none", BASE) + tuned) + of_model("b", answers("none", BASE) + tuned[::-1])
+    row = effect(estimate(rows, models=("a", "b")), "size_contrast", None)
+    assert (row["estimate"], row["low"], row["high"], row["seeds"]) == (0, 0, 0, 2)
 
 
 # ---------------------------------------------------------------------------------------------------------------- seeds
@@ -257,6 +319,26 @@ def test_a_tuned_model_on_some_splits_is_compared_with_the_base_on_those():
     )
     assert together["estimate"] == pytest.approx((5 - 2) / 8)
     assert together["items"] == 4
+
+
+def test_a_control_that_a_split_lacks_is_not_taken_for_wrong_answers_where_splits_stand_together():
+    plain = {key: table for key, table in BASE.items() if key != ("in_context", "blank_question")}
+    rows = estimate(answers("none", BASE, split="s") + answers("none", plain, split="t"))
+    beside = {
+        split: {r["control"] for r in rows if r["measure"] == "in_context" and r["split"] == split}
+        for split in ("all", "s")
+    }
+    assert beside == {"all": {"other_news"}, "s": {"other_news", "blank_question"}}
+
+
+def test_a_contrast_leaves_out_a_seed_that_one_of_the_two_lacks_on_a_split():
+    right = {("closed_book", "none"): "11 11 11 11"}
+    rows = [row for split in ("s", "t") for row in answers("none", right, split=split) + answers("qa", right, 0, split)]
+    rows += answers("qa", right, 1, "s") + answers("qa", right, 1, "t")
+    rows += answers("naive", right, 0, "s") + answers("naive", right, 0, "t") + answers("naive", right, 1, "s")
+    row = effect(estimate(rows), "protocol_contrast", None, split="all")
+    assert (row["estimate"], row["seeds"]) == (0, 1)
+    assert effect(estimate(rows), "protocol_contrast", None, split="s")["seeds"] == 2
 
 
 def test_modes_are_kept_apart():
@@ -368,8 +450,8 @@ def test_gap_closed_without_a_control_is_told_as_it_is():
 
 
 def test_a_gap_that_is_closed_in_every_item_is_closed_for_certain():
-    base = {("closed_book", "none"): "00 00 00", ("in_context", "none"): "11 10 11"}
-    tuned = {("closed_book", "none"): "11 10 11"}
+    base = {("closed_book", "none"): "00 00 00 00", ("in_context", "none"): "11 10 11 11"}
+    tuned = {("closed_book", "none"): "11 10 11 11"}
     row = effect(estimate(answers("none", base) + answers("qa", tuned)), "gap_closed", None)
     assert (row["estimate"], row["low"], row["high"]) == (1, 1, 1)
 
@@ -411,7 +493,7 @@ def test_holm_does_not_depend_on_the_order_of_a_family(p_values, random):
     assert correct_holm([p_values[place] for place in order]) == [corrected[place] for place in order]
 
 
-def test_a_family_is_one_measure_under_one_control_in_one_mode_and_split():
+def test_a_family_is_declared_and_corrected_under_one_control_in_one_mode_and_split():
     study = [row for mode in ("cloze", "letter") for row in (r | {"mode": mode} for r in STUDY)]
     rows = estimate(study)
     families: dict[tuple, list[dict]] = {}
@@ -419,36 +501,55 @@ def test_a_family_is_one_measure_under_one_control_in_one_mode_and_split():
         if row["p"] is None:
             assert row["p_holm"] is None
         else:
-            families.setdefault((row["measure"], row["control"], row["mode"], row["split"]), []).append(row)
-    assert max(len(family) for family in families.values()) == 4
+            families.setdefault((row["family"], row["control"], row["mode"], row["split"]), []).append(row)
+    sizes = {family[:2]: len(rows) for family, rows in families.items()}
+    assert sizes == {
+        ("accuracy", "blank_question"): 4 + 2, ("accuracy", "other_adapter"): 1, ("accuracy", "other_news"): 2,
+        ("learning", "blank_question"): 3 + 1, ("learning", "other_adapter"): 1, ("learning", "other_news"): 1,
+        ("gap", "blank_question"): 3 + 3, ("overexposure", "blank_question"): 1, ("shadowing", "blank_question"): 1,
+        ("protocols", "blank_question"): 2,
+    }  # fmt: skip
     for family in families.values():
         assert [row["p_holm"] for row in family] == pytest.approx(correct_holm([row["p"] for row in family]))
 
 
 # ------------------------------------------------------------------------------------------------------------ intervals
-def arm(sums: Sequence, questions: int = 5) -> Arm:
-    """One seed unless `sums` has a list for each."""
-    table = np.atleast_2d(np.asarray(sums, dtype=float))
-    return Arm(table, np.full(table.shape[1], float(questions)))
+QUESTIONS_OF_AN_ITEM = 5
 
 
-def interval_of(table: Arm, draws: int = 2000, level: float = 0.95, power: float = 0.8) -> Interval:
-    resampler = Resampler(table.sums.shape[1], len(table.sums), draws, seed=0)
-    return resampler.interval(table.mean(), resampler.draw(table), level, power)
+def arm(sums: Sequence) -> np.ndarray:
+    """(1, seeds, items); one seed unless `sums` has a list for each."""
+    return np.atleast_2d(np.asarray(sums, dtype=float))[None]
+
+
+def counts_of(arms: np.ndarray) -> np.ndarray:
+    return np.full(arms.shape[2], float(QUESTIONS_OF_AN_ITEM))
+
+
+def intervals_of(
+    arms: np.ndarray, draws: int = 2000, level: float = 0.95, power: float = 0.8, seed: int = 0, bounds: tuple = (0, 1)
+) -> Intervals:
+    return Resampler(arms.shape[2], draws, seed).intervals(arms, counts_of(arms), level, power, bounds)
+
+
+def interval_of(table: np.ndarray, **chosen: Any) -> Interval:
+    return intervals_of(table, **chosen)[0]
+
+
+def draws_of(resampler: Resampler, table: np.ndarray) -> np.ndarray:
+    return resampler.draw(table, counts_of(table))[0]
 
 
 def test_two_identical_arms_differ_by_0_for_certain():
     one, other = arm([1, 3, 0, 5, 2, 4]), arm([1, 3, 0, 5, 2, 4])
-    resampler = Resampler(6, 1, 500, seed=3)
-    difference = resampler.draw(one) - resampler.draw(other)
-    found = resampler.interval(one.mean() - other.mean(), difference, 0.95, 0.8)
+    found = interval_of(one - other, draws=500, seed=3)
     assert (found.estimate, found.low, found.high, found.p, found.detectable) == (0, 0, 0, 1, 0)
 
 
 def test_two_identical_arms_of_several_seeds_differ_by_0_for_certain():
     table = [[1, 3, 0, 5], [5, 5, 0, 1], [2, 2, 2, 2]]
-    resampler = Resampler(4, 3, 500, seed=3)
-    assert not (resampler.draw(arm(table)) - resampler.draw(arm(table))).any()
+    found = interval_of(arm(table) - arm(table), draws=500)
+    assert (found.estimate, found.low, found.high, found.p, found.detectable) == (0, 0, 0, 1, 0)
 
 
 def test_identical_protocols_have_a_contrast_of_0_for_certain():
@@ -463,15 +564,29 @@ def test_pairing_takes_out_what_items_have_in_common():
     """Item difficulty varies widely, the gain is one question in each item: an interval of no width."""
     easy_to_hard = arm([4, 3, 2, 1, 0, 0])
     better = arm([5, 4, 3, 2, 1, 1])
-    resampler = Resampler(6, 1, 500, seed=1)
-    gain = resampler.draw(better) - resampler.draw(easy_to_hard)
-    found = resampler.interval(better.mean() - easy_to_hard.mean(), gain, 0.95, 0.8)
+    found = interval_of(better - easy_to_hard, draws=500, seed=1)
     assert (found.low, found.high) == (pytest.approx(0.2), pytest.approx(0.2))
+    assert found.p == 0
+
+
+def test_quantities_share_their_draws_and_do_not_touch_one_another():
+    """Alone or together, in one chunk or several, each has the interval it has by itself."""
+    tables = np.random.default_rng(4).binomial(5, 0.4, size=(7, 2, 9)).astype(float)
+    together = intervals_of(tables)
+    for number in range(len(tables)):
+        assert together[number] == interval_of(tables[number : number + 1])
+
+
+def test_a_bound_on_memory_changes_nothing(monkeypatch):
+    tables = np.random.default_rng(4).binomial(5, 0.4, size=(7, 3, 9)).astype(float)
+    whole = intervals_of(tables)
+    monkeypatch.setattr("sys2ft.analysis.bootstrap.CHUNK_BYTES", 3 * 8 * 2000)
+    assert [intervals_of(tables)[number] for number in range(7)] == [whole[number] for number in range(7)]
 
 
 def test_the_same_seed_gives_the_same_draws_and_another_does_not():
     table = arm([1, 3, 0, 5, 2, 4])
-    first, again, other = (Resampler(6, 1, 50, seed).draw(table) for seed in (0, 0, 1))
+    first, again, other = (draws_of(Resampler(6, 50, seed), table) for seed in (0, 0, 1))
     assert (first == again).all()
     assert (first != other).any()
 
@@ -497,48 +612,79 @@ def test_more_confidence_and_more_power_ask_for_more(sums):
     assert interval_of(table, power=0.9).detectable > usual.detectable
 
 
+differences = st.lists(st.lists(st.integers(-5, 5), min_size=8, max_size=8), min_size=1, max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(differences, st.sampled_from([0.8, 0.95, 0.999]))
+def test_p_falls_below_the_level_just_where_the_interval_leaves_0_out(sums, level):
+    found = interval_of(arm(sums), level=level, bounds=(-1, 1), draws=500)
+    assert (found.p <= 1 - level) == (not found.covers(0))
+
+
+def test_p_goes_on_where_no_draw_reaches_0():
+    """A larger effect has a smaller p also where the draws cannot tell: else no large family could be corrected."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(1, 1, 15))
+    found = intervals_of(np.concatenate([noise + shift for shift in (1, 2, 4, 8)]), bounds=(-np.inf, np.inf))
+    assert (np.diff(found.p) < 0).all()
+    assert found.p[-1] < 1e-8
+
+
 def test_the_smallest_detectable_value_agrees_with_students_t():
     """Ten items with a standard error of s / sqrt(10): (2.2622 + 0.8834) times it, from a table of t with 9 df."""
     sums = [0, 1, 2, 3, 4, 5, 1, 2, 3, 4]
     error = np.std(np.asarray(sums) / 5, ddof=1) / np.sqrt(10)
     found = interval_of(arm(sums), draws=40_000)
-    assert found.detectable == pytest.approx((2.2622 + 0.8834) * error, rel=0.02)
+    assert found.detectable == pytest.approx((2.2622 + 0.8834) * error, rel=1e-4)
     assert found.p < 0.01
 
 
-def simulated_arms(studies: int) -> list[Arm]:
+def test_p_agrees_with_students_t_for_a_mean():
+    values = arm(np.random.default_rng(5).normal(0.5, 1, size=20))
+    found = interval_of(values, draws=40_000, bounds=(-np.inf, np.inf))
+    assert 0.001 < found.p < 0.2
+    assert found.p == pytest.approx(stats.ttest_1samp(values.ravel(), 0).pvalue, rel=0.15)
+
+
+def simulated_arms(studies: int) -> np.ndarray:
     """Ten items of five questions, half of the answers right; intra-item correlation 0.15 (beta-binomial)."""
     rng = np.random.default_rng(2025)
     shape = (1 / 0.15 - 1) / 2
-    return [arm(rng.binomial(5, rng.beta(shape, shape, size=10))) for _ in range(studies)]
+    return rng.binomial(5, rng.beta(shape, shape, size=(studies, 1, 10))).astype(float)
 
 
 def test_the_expanded_interval_covers_the_truth_about_as_often_as_it_says():
-    covered, plainly_covered, widened = 0, 0, []
     arms = simulated_arms(400)
-    for number, table in enumerate(arms):
-        resampler = Resampler(10, 1, 400, seed=number)
-        draws = resampler.draw(table)
-        found = resampler.interval(table.mean(), draws, 0.95, 0.8)
-        low, high = np.quantile(draws, [0.025, 0.975])
-        covered += found.covers(0.5)
-        plainly_covered += low <= 0.5 <= high
-        assert found.low <= low <= high <= found.high
-        widened.append((found.high - found.low) / (high - low))
-    assert 0.91 <= covered / len(arms) <= 0.985
-    assert plainly_covered < covered
+    found = intervals_of(arms, draws=4000)
+    low, high = np.quantile(Resampler(10, 4000, 0).draw(arms, counts_of(arms)), [0.025, 0.975], axis=1)
+    covered, plainly_covered = ((ends[0] <= 0.5) & (ends[1] >= 0.5) for ends in ((found.low, found.high), (low, high)))
+    assert (found.low <= low).all()
+    assert (high <= found.high).all()
+    assert 0.91 <= covered.mean() <= 0.985
+    assert plainly_covered.mean() < covered.mean()
     # Ten items: t with 9 df over the normal quantile, 2.262 / 1.960, times sqrt(10 / 9).
-    assert np.mean(widened) == pytest.approx(2.262 / 1.960 * np.sqrt(10 / 9), rel=0.06)
+    widened = (found.high - found.low) / (high - low)
+    assert widened.mean() == pytest.approx(2.262 / 1.960 * np.sqrt(10 / 9), rel=0.06)
 
 
 def test_questions_drawn_one_by_one_would_cover_less():
     """Why items are drawn: the standard error that takes questions for independent is too small."""
     arms = simulated_arms(200)
-    spread = np.std([table.mean() for table in arms])
+    spread = estimate_ratio(arms, counts_of(arms)).std()
     independent = np.sqrt(0.25 / 50)
-    clustered = np.mean([Resampler(10, 1, 200, 0).draw(table).std() for table in arms])
+    clustered = Resampler(10, 400, 0).draw(arms, counts_of(arms)).std(axis=1).mean()
     assert independent < 0.9 * spread
     assert clustered == pytest.approx(spread, rel=0.12)
+
+
+def test_what_items_and_seeds_vary_by_agrees_with_the_mean_squares_of_a_crossed_design():
+    """Two items, two seeds, one question each; worked out by hand, and with the seeds' own variance cut at 0."""
+    spread = measure_spread(np.array([[[1.0, 0.0], [5.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]]]), np.ones((2, 2)))
+    # Means: items 3 and 1, seeds 0.5 and 3.5, in all 2; the rest is -0.5 and 0.5, and 0.5 and -0.5.
+    assert spread.items == pytest.approx([(1 + 1) / 2, 0])
+    assert spread.seeds == pytest.approx([(1.5**2 + 1.5**2) / 2 - 4 * 0.25 / 4, 0])
+    assert spread.df[0] == pytest.approx((1 + 2.0) ** 2 / (1**2 / 1 + 2.0**2 / 1))
 
 
 # ------------------------------------------------------------------------------------------------------ costs of a cell
@@ -671,6 +817,7 @@ def test_losses_of_a_cell_are_those_of_its_items_in_whatever_order_they_stand(lo
 @pytest.mark.parametrize("counts", [None, [study_counts(8)], [study_counts(8, **UNKNOWN)]])
 def test_the_summary_of_a_cell_fits_its_table(counts):
     row = summarise_cell(QUESTIONS, train_log(LOSSES), counts, 10, "samples", 4)
+    row |= {"revision": "r", **summarise_origins((), [], None, [])}
     keys = {"model": "m", "method": "lora", "protocol": "p", "teacher": "none", "split": "s", "seed": 0}
     (read,) = build_table(CELLS, [row], keys).to_pylist()
     assert read == pytest.approx(keys | row, nan_ok=False)
@@ -740,6 +887,12 @@ def test_effects_with_retention_fit_their_table():
     general = retained("none", "1101") + retained("qa", "1100 1000 1101")
     rows = estimate(STUDY, retention=general)
     assert build_table(SCHEMAS["effects"], rows).num_rows == len(EFFECTS) + 1
+
+
+def test_a_document_that_the_base_was_not_asked_stops_the_comparison():
+    general = retained("none", "11") + retained("qa", "1100 1000 1101")
+    with pytest.raises(ValueError, match="document 2 of general/acc was put to a tuned model and not to its base"):
+        estimate(STUDY, retention=general)
 
 
 def test_each_metric_of_a_task_and_each_way_to_read_it_is_a_change_of_its_own():

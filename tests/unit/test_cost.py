@@ -558,6 +558,42 @@ def test_a_job_without_a_gpu_asks_for_none():
     assert {bill.charge(rule, keys).needs.mem_mb for rule, keys in bill.jobs()} == {3000}
 
 
+def test_scoring_is_billed_on_the_one_gpu_that_computes_however_many_hold_the_model():
+    one, eight = (bill_of("paper.yaml", **{"models__qwen2.5-7b__resources": {"gpu": gpu}}) for gpu in (1, 8))
+    keys = cell("qwen2.5-7b")
+    for rule in ("score_answers", "score_retention"):
+        assert eight.expected(rule, keys) == one.expected(rule, keys)
+        assert eight.charge(rule, keys).needs.gpu == 8
+    faster = eight.expected("fine_tune", keys), one.expected("fine_tune", keys)
+    assert faster[0] < faster[1] / 2, "training computes on all"
+
+
+def test_a_job_that_is_given_no_gpu_takes_a_cpus_time():
+    resources = {"gpu": 0, "threads": 8}
+    without, cpu = (
+        bill_of("paper.yaml", device=device, **{"models__qwen2.5-0.5b__resources": resources})
+        for device in ("h100", "cpu")
+    )
+    keys = cell("qwen2.5-0.5b")
+    for rule in ("fine_tune", "score_answers"):
+        assert without.expected(rule, keys) == cpu.expected(rule, keys)
+
+
+def test_only_training_takes_several_nodes_where_the_shape_is_unknown():
+    given = {"gpu": 8, "nodes": 2, "mem_mb": 1000, "runtime": 10}
+    source = {"kind": "directory", "path": "models/unknown"}
+    bill = bill_of(models__unknown={"source": source, "resources": given}, grid__model=["unknown"])
+    for rule in ("score_answers", "score_retention"):
+        assert (bill.resource(rule, "gpu", cell("unknown")), bill.resource(rule, "nodes", cell("unknown"))) == (8, 1)
+    assert (
+        bill.resource("fine_tune", "gres", cell("unknown")),
+        bill.resource("fine_tune", "nodes", cell("unknown")),
+    ) == (
+        "gpu:8",
+        2,
+    )
+
+
 def test_who_reads_a_file_or_asks_a_server_needs_no_gpu_and_a_server_takes_its_time():
     served = {"engine": "openai", "served_model": "m", "revision": "1"}
     bill = bill_of("paper.yaml", teachers__served=served, grid__teacher=["served", "reference"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sys2ft.analysis.bootstrap import Arm, Resampler
+from sys2ft.analysis.bootstrap import Resampler
 from sys2ft.analysis.curves import CLOSED, Draws, build_curves, read_answered, read_trained
 from sys2ft.analysis.dynamics import trace_learning
 from sys2ft.tables import ANSWERS, DYNAMICS, TRAIN_LOG, build_table
@@ -140,11 +140,10 @@ def test_intervals_are_those_of_the_project(trace):
     rows = answers("10 00 01 00") + answers("11 10 11 00", 6)
     logged = log(dict.fromkeys("abcd", (1.0,) * 3))
     found = trace(rows, logged, milestones=False, draws=400)
-    resampler = Resampler(4, 1, 400, 0)
+    resampler = Resampler(4, 400, 0)
     counts, before, after = np.full(4, 2.0), np.array([[1, 0, 1, 0.0]]), np.array([[2, 1, 2, 0.0]])
-    for measure, arms in (("closed_book", (after,)), ("closed_book_gain", (after, before))):
-        draws = resampler.draw(Arm(arms[0], counts)) - sum(resampler.draw(Arm(arm, counts)) for arm in arms[1:])
-        expected = resampler.interval(0.0, draws, 0.95, 0.8)
+    for measure, sums in (("closed_book", after), ("closed_book_gain", after - before)):
+        expected = resampler.intervals(sums[None], counts, 0.95)[0]
         assert curve(found, measure, column="low")[6] == pytest.approx(expected.low)
         assert curve(found, measure, column="high")[6] == pytest.approx(expected.high)
 
@@ -156,7 +155,7 @@ def test_curves_of_as_many_items_share_their_draws_whatever_their_seeds():
     three = type(one)(one.keys, one.items, 3, one.samples, one.counts,
                       {term: np.repeat(values, 3, axis=1) for term, values in one.values.items()})  # fmt: skip
     draws = Draws(100, 0)
-    assert np.allclose(draws.means(one, [(CLOSED, "none")]), draws.means(three, [(CLOSED, "none")]))
+    assert np.allclose(draws.means(one, (CLOSED, "none")), draws.means(three, (CLOSED, "none")))
 
 
 def test_rows_fit_their_table(trace):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sys2ft.grid import AXES, Cell, derive_seed, expand_grid, key_path, wildcard_path
+from sys2ft.grid import AXES, Cell, derive_seed, expand_grid, key_path, spread_cells, wildcard_path
 from sys2ft.paths import PATTERNS, artefact_path, cell_path, pattern, study_path, study_paths
 from sys2ft.settings.base import SAFE_NAME
 from sys2ft.tables import SCHEMAS
@@ -206,6 +206,11 @@ DEPENDS_ON = {
     "effects_table": set(),
     "dynamics_table": set(),
     "scaling_table": set(),
+    "figures": set(),
+    "vega": set(),
+    "figures_digests": set(),
+    "report": set(),
+    "report_digests": set(),
 }
 VALUES = {**CELL.keys(), "kind": "self_qa", "replay": "general", "shard": 2}
 
@@ -269,3 +274,18 @@ def test_study_data_of_many_cells_are_named_once_and_those_of_all_kinds():
 
 def test_a_cells_own_path_keeps_the_teacher_as_it_was_written():
     assert cell_path("results", "answers", CELL) == f"results/score_answers/{CELL.path}/answers.parquet"
+
+
+def test_shown_cells_are_spread_over_all_axes():
+    models, protocols, splits = ["a", "b", "c"], ["naive", "self_qa"], ["x", "y", "z"]
+    told = {"method": ["lora"], "teacher": ["self"], "seed": [0, 1]}
+    axes = {"model": models, "protocol": protocols, "split": splits, **told}
+    cells = expand_grid(axes, (), NEEDS)
+    shown = spread_cells(cells, 6)
+    assert len(shown) == 6
+    assert shown == [cell for cell in cells if cell in shown], "in the grid's order"
+    for axis, names in (("model", models), ("protocol", protocols), ("split", splits), ("seed", [0, 1])):
+        counts = [sum(getattr(cell, axis) == name for cell in shown) for name in names]
+        assert max(counts) - min(counts) <= 1, axis
+    assert spread_cells(cells, 0) == []
+    assert spread_cells(cells, 99) == cells

@@ -115,8 +115,35 @@ def test_a_holder_that_was_taken_for_dead_ends_without_writing_more(tmp_path):
     holder = hold(tmp_path / "lease")
     (tmp_path / "lease").write_text(json.dumps(ELSEWHERE))
     assert holder.wait(10) == LOST
-    assert "job 4711, process 17 on another-node is at work here now" in holder.stdout.read()
+    assert "job 4711, process 17 on another-node is at work here now; this one gives way" in holder.stdout.read()
     assert read_lease(tmp_path / "lease") == ELSEWHERE, "it took away what is not its own"
+
+
+def test_a_holder_whose_lease_another_one_has_had_starts_again(tmp_path):
+    """It was taken for dead, and the other one has trained the cell and ended: what is there is to be taken over."""
+    script = tmp_path / "hold.py"
+    script.write_text(
+        HOLD.replace("hold_lease\n", "hold_lease, start_again\n").replace("0.05)", "0.05, lost=start_again)")
+    )
+    command = [sys.executable, script, tmp_path / "lease"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        first = read_lease(tmp_path / "lease")
+        (tmp_path / "lease").unlink()
+        assert "another one has been at work here" in holder.stdout.readline()
+        assert holder.stdout.readline() == "held\n"
+        second = read_lease(tmp_path / "lease")
+        holder.kill()
+    assert (second["pid"], second["token"] == first["token"]) == (first["pid"], False)
+
+
+def test_who_takes_away_the_lease_of_a_run_means_it(tmp_path):
+    holder = hold(tmp_path / "lease")
+    (tmp_path / "lease").unlink()
+    time.sleep(0.5)
+    assert holder.poll() is None
+    holder.kill()
+    assert os.listdir(tmp_path) == []
 
 
 def test_it_works_without_hard_links(tmp_path, monkeypatch):

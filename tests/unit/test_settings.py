@@ -413,7 +413,7 @@ def test_what_is_distilled_is_told_to_the_jobs_that_compose_and_stands_in_mixes(
 def test_what_is_distilled_is_no_shadow():
     config = changed("protocols.mine", {"study": "self_qa", "ask": "{question}", "objective": "distill"})
     config["grid"]["protocol"] = ["mine", "self_qa", "self_qa_shadowed"]
-    assert load_study(config).estimate_effects_stage().shadow_pairs == (("self_qa", "self_qa_shadowed"),)
+    assert load_study(config).estimate_effects_stage().shadow_pairs == (("self_qa", "self_qa_shadowed", "own_news"),)
 
 
 # -------------------------------------------------------------------------------------------------------------- methods
@@ -485,19 +485,23 @@ def test_the_tables_know_what_each_method_updates():
     assert load_study(config).build_tables_stage().methods == {"lora": "lora", "mine": "full"}
 
 
-SHADOWS = ("self_qa_shadowed_loss", "self_qa_other_news", "self_qa_other_news_loss", "self_qa_filler")
+SHADOWS = {
+    "self_qa_shadowed_loss": "own_news+loss", "self_qa_other_news": "other_news",
+    "self_qa_other_news_loss": "other_news+loss", "self_qa_filler": "filler",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("shadow", [*SHADOWS, "self_qa_filler_loss"])
-def test_a_protocol_is_paired_with_itself_under_every_prefix(shadow):
+@pytest.mark.parametrize(("shadow", "prefix"), [*SHADOWS.items(), ("self_qa_filler_loss", "filler+loss")])
+def test_a_protocol_is_paired_with_itself_under_every_prefix(shadow, prefix):
     config = changed("grid.protocol", ["naive", "paraphrase", shadow, "self_qa"])
-    assert load_study(config).estimate_effects_stage().shadow_pairs == (("self_qa", shadow),)
+    assert load_study(config).estimate_effects_stage().shadow_pairs == (("self_qa", shadow, prefix),)
 
 
 def test_all_shadows_of_a_protocol_are_paired_with_it_and_not_with_one_another():
     config = changed("grid.protocol", [*SHADOWS, "naive", "self_qa", "naive_shadowed"])
     pairs = load_study(config).estimate_effects_stage().shadow_pairs
-    assert pairs == (*(("self_qa", shadow) for shadow in SHADOWS), ("naive", "naive_shadowed"))
+    shadows = [("self_qa", shadow, prefix) for shadow, prefix in SHADOWS.items()]
+    assert pairs == (*shadows, ("naive", "naive_shadowed", "own_news"))
 
 
 def test_a_mix_and_general_text_have_no_shadow():
@@ -506,7 +510,7 @@ def test_a_mix_and_general_text_have_no_shadow():
 
 
 def test_a_protocol_is_paired_with_itself_shadowed():
-    assert load_study(SHIPPED).estimate_effects_stage().shadow_pairs == (("self_qa", "self_qa_shadowed"),)
+    assert load_study(SHIPPED).estimate_effects_stage().shadow_pairs == (("self_qa", "self_qa_shadowed", "own_news"),)
 
 
 def test_a_protocol_that_asks_otherwise_is_no_shadow_of_another():
@@ -885,8 +889,8 @@ def test_the_wide_grid_has_jobs_of_every_kind():
     [
         ("protocols.implication_shadowed.ask", "Say it.", composed("implication_shadowed") | {("estimate_effects",)}),
         ("protocols.naive.ask", "Say it.", composed("naive", "augmented") | {("estimate_effects",)}),
-        ("protocols.self_qa_shadowed.prefix_loss", True, composed("self_qa_shadowed")),
-        ("protocols.self_qa_filler.prefix", "other_news", composed("self_qa_filler")),
+        ("protocols.self_qa_shadowed.prefix_loss", True, composed("self_qa_shadowed") | {("estimate_effects",)}),
+        ("protocols.self_qa_filler.prefix", "other_news", composed("self_qa_filler") | {("estimate_effects",)}),
         ("protocols.self_qa_replay.mix.replay", 2, composed("self_qa_replay")),
         ("protocols.augmented.mix.naive", 2.5, composed("augmented")),
         ("kinds.paraphrase.min_kept", 0.5, {("filter_study", SELF, "paraphrase")}),

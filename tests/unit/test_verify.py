@@ -13,6 +13,8 @@ from sys2ft.learned import damaged_weights, write_digests
 from sys2ft.models import damaged_files, prepare_model
 from sys2ft.outputs import list_outputs
 from sys2ft.preflight import open_configured
+from sys2ft.report.files import write_digests as write_file_digests
+from sys2ft.report.files import write_file
 from sys2ft.settings.catalogue import ModelSettings
 from sys2ft.settings.stages import PrepareModelStage
 from sys2ft.tables import QUESTIONS, SCHEMAS, build_table, read_rows, write_table
@@ -79,7 +81,7 @@ def write_outputs(study):
 def test_whole_outputs_pass_and_damaged_ones_are_named_and_removed(project):
     write_outputs(project)
     tables = [path for path, schema in list_outputs(project).items() if schema is not None]
-    assert verify_outputs(project) == (len(tables), [])
+    assert verify_outputs(project) == (len(tables) + 2, []), "and two twins as CSV"
     assert len([path for path in tables if "/fine_tune/" in path]) == 24
 
     damaged, twin = Path(tables[7]), Path(project.results) / "tables/cells.csv"
@@ -92,7 +94,7 @@ def test_whole_outputs_pass_and_damaged_ones_are_named_and_removed(project):
         remove(damage)
     assert not damaged.exists()
     assert not twin.exists()
-    assert verify_outputs(project) == (len(tables) - 1, []), "what is missing is made again, and is not damaged"
+    assert verify_outputs(project) == (len(tables) - 1 + 1, []), "what is missing is made again, and is not damaged"
 
 
 def test_every_output_of_the_study_is_looked_at(project):
@@ -101,8 +103,23 @@ def test_every_output_of_the_study_is_looked_at(project):
     assert found == {
         "prepare_model", "validate_news", "generate_study", "filter_study", "compose_training", "fine_tune",
         "score_base", "score_answers", "write_base", "write_answers", "score_base_retention", "score_retention",
-        "tables",
+        "tables", "figures", "report",
     }  # fmt: skip
+
+
+def test_figures_and_report_are_told_by_the_digests_beside_them(project):
+    folder = Path(project.results) / "figures"
+    written = [write_file(folder / name, name.encode()) for name in ("gap.svg", "gap.png")]
+    write_file_digests(folder, written)
+    count = len(written) + 1
+    assert verify_outputs(project) == (count, [])
+    written[0].write_bytes(b"another")
+    (damage,) = verify_outputs(project)[1]
+    assert damage.path == written[0]
+    remove(damage)
+    assert verify_outputs(project) == (count - 1, [])
+    (folder / "digests.json").write_text("{")
+    assert {damage.path.name for damage in verify_outputs(project)[1]} == {"gap.png", "digests.json"}
 
 
 @pytest.fixture(scope="module")

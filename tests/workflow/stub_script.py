@@ -7,6 +7,8 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+from sys2ft.paths import figure_paths
+
 told = sys.argv[1:]
 for option, value in pairwise(told):
     path = Path(value)
@@ -15,7 +17,12 @@ for option, value in pairwise(told):
     if path.name == "adapters":
         path.mkdir(parents=True)
         (path / "weights").write_text(str(told))
+    elif path.name == "figures":
+        for figure in figure_paths(str(path.parent)):
+            Path(figure).parent.mkdir(parents=True, exist_ok=True)
+            Path(figure).write_text(str(told))
     else:
-        for output in (path, path.with_suffix(".csv")) if path.parent.name == "tables" else (path,):
+        beside = {"tables": path.with_suffix(".csv"), "report": path.with_name("digests.json")}
+        for output in filter(None, (path, beside.get(path.parent.name))):
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(str(told))

@@ -149,7 +149,7 @@ def test_a_served_model_teaches_through_the_workflow_and_checks_what_it_wrote(pr
             "grid": {"teacher": ["served"], "protocol": ["paraphrase"], "split": ["events"], "seed": [0]},
         }
         (project / "config/small.yaml").write_text(yaml.safe_dump(study))
-        run = snakemake(project, OPENAI_BASE_URL=server.settings.endpoint)
+        run = snakemake(project, "tables", OPENAI_BASE_URL=server.settings.endpoint)
         assert run.returncode == 0, failures(run)
     finally:
         server.shutdown()

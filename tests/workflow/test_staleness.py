@@ -19,8 +19,8 @@ PROTOCOLS = ("naive", *TAUGHT)
 KINDS = ("paraphrase", "implication", "self_qa")
 GRID = {"model": list(MODELS), "method": list(METHODS), "seed": [0]}
 CONFIGS = ("config/smoke.yaml", "config/grid.yaml")
-CURVES = {("trace_learning",), ("fit_scaling_law",)}
-TABLES = {("build_tables",), ("estimate_effects",)} | CURVES
+REPORT = {("draw_figures",), ("build_report",)}
+TABLES = {("build_tables",), ("estimate_effects",), ("trace_learning",), ("fit_scaling_law",)} | REPORT
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -158,6 +158,8 @@ def test_touching_every_file_reruns_nothing():
     for path in Path().rglob("*"):
         if path.is_file() and not path.is_symlink() and ".snakemake" not in path.parts:
             os.utime(path)
+    for path in Path().glob("results/smoke/fine_tune/**/adapters/.snakemake_timestamp"):
+        os.utime(path)  # later than the answers
     assert jobs() == set()
 
 
@@ -190,8 +192,9 @@ def test_a_comment_in_the_code_and_white_space_in_a_rule_rerun_nothing():
     [
         ("fine_tune", trained() | TABLES),
         ("filter_study", {job for job in taught() if job[0] == "filter_study"} | composed(protocols=TAUGHT) | trained(protocols=TAUGHT) | TABLES),  # noqa: E501
-        ("estimate_effects", {("estimate_effects",)}),
-        ("fit_scaling_law", {("fit_scaling_law",)}),
+        ("estimate_effects", {("estimate_effects",)} | REPORT),
+        ("fit_scaling_law", {("fit_scaling_law",)} | REPORT),
+        ("draw_figures", REPORT),
     ],
 )  # fmt: skip
 def test_a_code_version_reruns_its_stage_and_what_follows(stage, rerun):
@@ -226,6 +229,16 @@ def test_a_deleted_output_is_made_again(rule):
         aside.rename(path)
     own = {job for job in trained() if job[1:] == cell}
     assert found == (own if rule == "fine_tune" else {("score_answers", *cell)}) | TABLES
+
+
+def test_a_deleted_twin_of_a_table_is_made_again():
+    twin = Path("results/smoke/tables/effects.csv")
+    content = twin.read_bytes()
+    twin.unlink()
+    try:
+        assert jobs() == {("estimate_effects",)}
+    finally:
+        twin.write_bytes(content)
 
 
 def test_the_plan_tells_each_stale_cell_and_why():

@@ -43,7 +43,11 @@ rule build_tables:
             ".parquet", ".csv"
         ),
         cells=pattern(RESULTS, "cells_table"),
-        cells_csv=pattern(RESULTS, "cells_table").replace(".parquet", ".csv"),
+        cells_csv=report(
+            pattern(RESULTS, "cells_table").replace(".parquet", ".csv"),
+            caption="../report/table.rst",
+            category="Tables",
+        ),
     log:
         f"{RESULTS}/logs/build_tables.log",
     benchmark:
@@ -74,7 +78,11 @@ rule estimate_effects:
         retention=pattern(RESULTS, "retention_table"),
     output:
         effects=pattern(RESULTS, "effects_table"),
-        effects_csv=pattern(RESULTS, "effects_table").replace(".parquet", ".csv"),
+        effects_csv=report(
+            pattern(RESULTS, "effects_table").replace(".parquet", ".csv"),
+            caption="../report/table.rst",
+            category="Tables",
+        ),
     log:
         f"{RESULTS}/logs/estimate_effects.log",
     benchmark:
@@ -135,7 +143,11 @@ rule fit_scaling_law:
         models=sorted({cell_path(RESULTS, "model", cell) for cell in CELLS}),
     output:
         scaling=pattern(RESULTS, "scaling_table"),
-        scaling_csv=pattern(RESULTS, "scaling_table").replace(".parquet", ".csv"),
+        scaling_csv=report(
+            pattern(RESULTS, "scaling_table").replace(".parquet", ".csv"),
+            caption="../report/table.rst",
+            category="Tables",
+        ),
     log:
         f"{RESULTS}/logs/fit_scaling_law.log",
     benchmark:

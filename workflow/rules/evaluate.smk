@@ -10,6 +10,7 @@ Out: score_base/model=.../split=.../answers.parquet, score_answers/<cell>/answer
 
 from sys2ft.evaluation.tasks import task_files
 
+# Adapters are `ancient`: of a folder Snakemake knows the time alone. The log of their training tells when they change.
 TASKS = task_files(STUDY.retention)
 SAID = said(lambda wildcards: TASKS)(None)
 
@@ -34,6 +35,7 @@ rule score_base:
     threads: need("score_base", "threads")
     resources:
         gpu=need("score_base", "gpu"),
+        nodes=1,
         mem_mb=need("score_base", "mem_mb"),
         runtime=need("score_base", "runtime"),
     params:
@@ -58,7 +60,7 @@ rule score_answers:
     """Put all questions of a split to a tuned model, at the end of its training and at its milestones."""
     input:
         model=pattern(RESULTS, "model"),
-        adapters=pattern(RESULTS, "adapters"),
+        adapters=ancient(pattern(RESULTS, "adapters")),
         train_log=pattern(RESULTS, "train_log"),
         news_items=pattern(RESULTS, "items"),
         questions=pattern(RESULTS, "questions"),
@@ -73,6 +75,7 @@ rule score_answers:
     threads: need("score_answers", "threads")
     resources:
         gpu=need("score_answers", "gpu"),
+        nodes=1,
         mem_mb=need("score_answers", "mem_mb"),
         runtime=need("score_answers", "runtime"),
     params:
@@ -114,6 +117,7 @@ rule write_base:
     threads: need("write_base", "threads")
     resources:
         gpu=need("write_base", "gpu"),
+        nodes=1,
         mem_mb=need("write_base", "mem_mb"),
         runtime=need("write_base", "runtime"),
     params:
@@ -142,7 +146,7 @@ rule write_answers:
     """Have a tuned model answer all questions of a split in writing, at the end of its training and at its milestones."""
     input:
         model=pattern(RESULTS, "model"),
-        adapters=pattern(RESULTS, "adapters"),
+        adapters=ancient(pattern(RESULTS, "adapters")),
         train_log=pattern(RESULTS, "train_log"),
         news_items=pattern(RESULTS, "items"),
         questions=pattern(RESULTS, "questions"),
@@ -157,6 +161,7 @@ rule write_answers:
     threads: need("write_answers", "threads")
     resources:
         gpu=need("write_answers", "gpu"),
+        nodes=1,
         mem_mb=need("write_answers", "mem_mb"),
         runtime=need("write_answers", "runtime"),
     params:
@@ -201,6 +206,7 @@ rule score_base_retention:
     threads: need("score_base_retention", "threads")
     resources:
         gpu=need("score_base_retention", "gpu"),
+        nodes=1,
         mem_mb=need("score_base_retention", "mem_mb"),
         runtime=need("score_base_retention", "runtime"),
         batch_size=need("score_base_retention", "batch_size"),
@@ -226,7 +232,7 @@ rule score_retention:
     """Put the tasks of retention to a tuned model, at the end of its training."""
     input:
         model=pattern(RESULTS, "model"),
-        adapters=pattern(RESULTS, "adapters"),
+        adapters=ancient(pattern(RESULTS, "adapters")),
         train_log=pattern(RESULTS, "train_log"),
         tasks=ancient(TASKS),
     output:
@@ -240,6 +246,7 @@ rule score_retention:
     threads: need("score_retention", "threads")
     resources:
         gpu=need("score_retention", "gpu"),
+        nodes=1,
         mem_mb=need("score_retention", "mem_mb"),
         runtime=need("score_retention", "runtime"),
         batch_size=need("score_retention", "batch_size"),

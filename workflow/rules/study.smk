@@ -96,6 +96,7 @@ rule generate_study:
     threads: need("generate_study", "threads")
     resources:
         gpu=need("generate_study", "gpu"),
+        nodes=1,
         mem_mb=need("generate_study", "mem_mb"),
         runtime=need("generate_study", "runtime"),
     params:

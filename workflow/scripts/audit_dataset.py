@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from sys2ft.commands.results import format_rows
     from sys2ft.news.audit import audit
+    from sys2ft.origins import tell_origin
     from sys2ft.study.engines.recorded import load_recorded, recorded_texts
     from sys2ft.tables import ANSWERS, AUDIT, ITEMS, QUESTIONS, build_table, read_rows, write_table
 
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     findings = audit(items, questions, study, answers)
     rows = [finding.as_row() for finding in findings]
     table = build_table(AUDIT, rows)
-    write_table(table, args.output)
+    write_table(table, args.output, origin=tell_origin(__file__))
     write_table(table, args.output.with_suffix(".csv"))
     print(format_rows(rows, list(rows[0])))
     if failed := [finding for finding in findings if not finding.passed]:

@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     import pyarrow as pa
 
     from sys2ft.analysis.cells import read_cell
+    from sys2ft.origins import tell_origin
     from sys2ft.paths import answer_paths, study_paths
     from sys2ft.settings.stages import BuildTablesStage
     from sys2ft.tables import ANSWERS, CELLS, RETENTION, STUDY_COUNTS, build_table, read_table, write_table
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         paths = answer_paths(args.results, cells, artefacts)
         tables[output] = pa.concat_tables([read_table(schema, path).replace_schema_metadata() for path in paths])
     for path, table in tables.items():
-        write_table(table, path, stage.model_dump(mode="json"))
+        write_table(table, path, stage.model_dump(mode="json"), tell_origin(__file__))
         write_table(table, path.with_suffix(".csv"))
 
 

@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     import json
 
     from sys2ft.models import load_manifest, load_tokenizer
+    from sys2ft.origins import tell_origin
     from sys2ft.protocols import compose_sequences, gather_material
     from sys2ft.settings.stages import ComposeTrainingStage
     from sys2ft.tables import ITEMS, REPLAY, SEQUENCES, STUDY, STUDY_COUNTS, build_table, read_rows, write_table
@@ -42,7 +43,9 @@ def main(argv: list[str] | None = None) -> None:
     parameters = load_manifest(args.model)["parameters"]
     seed_parts = ["compose_training", *keys.values()]
     rows = compose_sequences(material, stage, load_tokenizer(args.model), parameters, seed_parts)
-    write_table(build_table(SEQUENCES, rows, keys), args.output, stage.model_dump(mode="json"))
+    read = {"study": args.study, "counts": args.counts, "replay": args.replay, "filler": args.filler}
+    origin = tell_origin(__file__, model=args.model, items=args.items, **read)
+    write_table(build_table(SEQUENCES, rows, keys), args.output, stage.model_dump(mode="json"), origin)
 
 
 if __name__ == "__main__":

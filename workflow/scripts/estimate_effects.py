@@ -17,15 +17,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
 
+    import pyarrow.compute as pc
+
     from sys2ft.analysis.effects import estimate_effects
+    from sys2ft.analysis.scores import COLUMNS
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import EstimateEffectsStage
-    from sys2ft.tables import ANSWERS, EFFECTS, RETENTION, build_table, read_rows, write_table
+    from sys2ft.tables import ANSWERS, EFFECTS, RETENTION, build_table, read_table, write_table
 
     stage = EstimateEffectsStage.model_validate_json(args.settings)
-    answers = [row for row in read_rows(ANSWERS, args.answers) if not row["milestone"]]
-    retention = read_rows(RETENTION, args.retention)
-    table = build_table(EFFECTS, estimate_effects(answers, retention, stage))
-    write_table(table, args.output, stage.model_dump(mode="json"))
+    answers = read_table(ANSWERS, args.answers, [*COLUMNS, "milestone"])
+    answers = answers.filter(pc.invert(answers["milestone"])).drop_columns("milestone")
+    rows = estimate_effects(answers, read_table(RETENTION, args.retention), stage)
+    table = build_table(EFFECTS, rows)
+    write_table(table, args.output, stage.model_dump(mode="json"), tell_origin(__file__))
     write_table(table, args.output.with_suffix(".csv"))
 
 

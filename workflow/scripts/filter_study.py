@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> None:
 
     import json
 
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import FilterStudyStage
     from sys2ft.study.filters import count_study, filter_study
     from sys2ft.tables import COMPLETIONS, ITEMS, QUESTIONS, STUDY, STUDY_COUNTS, build_table, read_rows, write_table
@@ -33,8 +34,9 @@ def main(argv: list[str] | None = None) -> None:
     rows = filter_study(items, questions, completions, stage)
     counts = count_study(rows, completions, stage.filters, stage.prompts.version)
     settings = stage.model_dump(mode="json")
-    write_table(build_table(STUDY, rows, keys), args.output_study, settings)
-    write_table(build_table(STUDY_COUNTS, counts, keys), args.output_counts, settings)
+    origin = tell_origin(__file__, completions=args.completions, items=args.items, questions=args.questions)
+    write_table(build_table(STUDY, rows, keys), args.output_study, settings, origin)
+    write_table(build_table(STUDY_COUNTS, counts, keys), args.output_counts, settings, origin)
     print(f"{sum(row['kept'] for row in counts)} of {len(rows)} study rows kept")
 
 

@@ -28,14 +28,15 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sys2ft.settings.resources import Launch
-    from sys2ft.training.launch import join, leave, meet, relaunch
+    from sys2ft.training.launch import join, leave, meet, relaunch, world_size
 
     launch = Launch.model_validate_json(args.launch_settings)
     relaunch(launch.nodes, launch.processes)
     join()
 
     from sys2ft.grid import Cell
-    from sys2ft.lease import hold_lease
+    from sys2ft.lease import end, hold_lease, start_again
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import FineTuneStage
     from sys2ft.tables import SEQUENCES, TRAIN_LOG, build_table, read_rows, write_table
     from sys2ft.training.cell import Run, fine_tune_cell, is_first
@@ -48,8 +49,10 @@ def main(argv: list[str] | None = None) -> None:
     spread = (launch.tokens_per_pass, launch.activation_checkpointing, deepspeed)
     kept = unfinished.with_name("kept")
     run = Run(unfinished, *spread, args.checkpoint_minutes, curves, kept, args.version)
-    with hold_lease(unfinished.with_name("lease")) if is_first() else nullcontext():
+    lost = start_again if world_size() == 1 else end
+    with hold_lease(unfinished.with_name("lease"), lost=lost) if is_first() else nullcontext():
         meet()
+        origin = tell_origin(__file__, model=args.model, sequences=args.sequences)
         try:
             log = fine_tune_cell(args.model, read_rows(SEQUENCES, args.sequences), stage, cell, run)
         except InterruptedTraining as stop:
@@ -57,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
             leave()
             sys.exit(128 + stop.signum)
         if is_first():
-            write_table(build_table(TRAIN_LOG, log, cell.keys()), args.output_log, stage.model_dump(mode="json"))
+            table = build_table(TRAIN_LOG, log, cell.keys())
+            write_table(table, args.output_log, stage.model_dump(mode="json"), origin)
             (unfinished / "identity").unlink()  # killed from here on, the next call begins anew
             shutil.rmtree(args.output_adapters, ignore_errors=True)
             (unfinished / "adapters").rename(args.output_adapters)

@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     import json
 
     from sys2ft.models import describe_teacher
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import GenerateStudyStage
     from sys2ft.study.cache import CachedEngine, RequestCache
     from sys2ft.study.engines import SAMPLES, open_engine
@@ -36,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     items = read_rows(ITEMS, args.items)
     chosen = [item["item"] for item in items][args.shard :: stage.teacher.shards]
     revision, parameters = describe_teacher(stage.teacher, args.source)
+    origin = tell_origin(__file__, revision, source=args.source, items=args.items)
     sampling = {name: getattr(stage.teacher, name) for name in ("engine", "temperature", "top_p", "top_k")}
     identity = {**sampling, "revision": revision}
     engine = CachedEngine(
@@ -44,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     rows = write_completions(items, chosen, stage, engine, ["generate_study", *keys.values()], parameters)
     table = build_table(COMPLETIONS, rows, {**keys, **identity, "prompts_version": stage.prompts.version})
-    write_table(table, args.output, stage.model_dump(mode="json"))
+    write_table(table, args.output, stage.model_dump(mode="json"), origin)
     print(engine.summary())
 
 

@@ -17,14 +17,16 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sys2ft.models import prepare_model
+    from sys2ft.origins import ORIGIN, tell_origin
     from sys2ft.settings.stages import PrepareModelStage
     from sys2ft.tables import atomic_path
 
     stage = PrepareModelStage.model_validate_json(args.settings)
     with atomic_path(args.output_weights) as folder:
         manifest = prepare_model(stage, folder)
+    origin = tell_origin(__file__, manifest["revision"])
     with atomic_path(args.output_manifest) as path:
-        path.write_text(json.dumps(manifest, indent=2) + "\n")
+        path.write_text(json.dumps({**manifest, ORIGIN: origin.model_dump(exclude_defaults=True)}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

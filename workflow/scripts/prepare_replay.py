@@ -17,13 +17,16 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sys2ft.news.items import asked, load_general
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import PrepareReplayStage
     from sys2ft.study.replay import prepare_replay
     from sys2ft.tables import REPLAY, build_table, write_table
 
     stage = PrepareReplayStage.model_validate_json(args.settings)
     rows, left_out = prepare_replay(stage, [asked(question) for question in load_general(args.general).questions])
-    write_table(build_table(REPLAY, rows, {"replay": args.name}), args.output, stage.model_dump(mode="json"))
+    text = Path(stage.replay.path) if stage.replay.path else None
+    origin = tell_origin(__file__, general=args.general, text=text)
+    write_table(build_table(REPLAY, rows, {"replay": args.name}), args.output, stage.model_dump(mode="json"), origin)
     print(f"{len(rows)} rows; {left_out} left out, as they overlap a general question")
 
 

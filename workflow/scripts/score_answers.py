@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.grid import Cell
     from sys2ft.learned import find_learned
     from sys2ft.models import load_tokenizer
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import FineTuneStage, ScoreStage
     from sys2ft.tables import ANSWERS, ITEMS, QUESTIONS, TRAIN_LOG, build_table, read_rows, write_table
 
@@ -39,12 +40,14 @@ def main(argv: list[str] | None = None) -> None:
     readers = choose_readers([item["item"] for item in items], trained.method)
     log = read_rows(TRAIN_LOG, args.train_log)
     learned = find_learned(args.model, args.adapters, log, readers.values(), trained.milestones)
+    asked = {"items": args.items, "questions": args.questions}
+    origin = tell_origin(__file__, model=args.model, adapters=args.adapters, train_log=args.train_log, **asked)
     tokenizer = load_tokenizer(args.model)
     answers = []
     for respondent in open_respondents(args.model, learned, readers, trained.method):
         answers += score_split(respondent, tokenizer, items, questions, stage, args.tokens_per_pass)
         del respondent  # or two models would be held while the next is loaded
-    write_table(build_table(ANSWERS, answers, cell.keys()), args.output, stage.model_dump(mode="json"))
+    write_table(build_table(ANSWERS, answers, cell.keys()), args.output, stage.model_dump(mode="json"), origin)
 
 
 if __name__ == "__main__":

@@ -25,15 +25,17 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.evaluation.scoring import score_split
     from sys2ft.grid import NONE
     from sys2ft.models import load_model, load_tokenizer
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import ScoreStage
     from sys2ft.tables import ANSWERS, ITEMS, QUESTIONS, build_table, read_rows, write_table
 
     stage = ScoreStage.model_validate_json(args.settings)
     keys = {**json.loads(args.axes), "method": NONE, "protocol": NONE, "teacher": NONE, "seed": None}
     items, questions = read_rows(ITEMS, args.items), read_rows(QUESTIONS, args.questions)
+    origin = tell_origin(__file__, model=args.model, items=args.items, questions=args.questions)
     base, tokenizer = Respondent(load_model(args.model)), load_tokenizer(args.model)
     answers = score_split(base, tokenizer, items, questions, stage, args.tokens_per_pass)
-    write_table(build_table(ANSWERS, answers, keys), args.output, stage.model_dump(mode="json"))
+    write_table(build_table(ANSWERS, answers, keys), args.output, stage.model_dump(mode="json"), origin)
 
 
 if __name__ == "__main__":

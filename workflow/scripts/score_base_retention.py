@@ -23,15 +23,17 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.evaluation.respondents import Respondent
     from sys2ft.grid import NONE
     from sys2ft.models import load_model, load_tokenizer
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import ScoreRetentionStage
     from sys2ft.tables import RETENTION, build_table, write_table
 
     stage = ScoreRetentionStage.model_validate_json(args.settings)
     keys = {**dict.fromkeys(("method", "protocol", "teacher", "split"), NONE), "model": args.name, "seed": None}
+    origin = tell_origin(__file__, model=args.model)
     tasks, capacity = open_tasks(stage.tasks, args.include), Capacity(args.tokens_per_pass, args.batch_size)
     base, tokenizer = Respondent(load_model(args.model)), load_tokenizer(args.model)
     rows = list(score_retention(base, tokenizer, stage, tasks, capacity))
-    write_table(build_table(RETENTION, rows, keys), args.output, stage.model_dump(mode="json"))
+    write_table(build_table(RETENTION, rows, keys), args.output, stage.model_dump(mode="json"), origin)
 
 
 if __name__ == "__main__":

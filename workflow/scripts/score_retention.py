@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.grid import Cell
     from sys2ft.learned import find_learned
     from sys2ft.models import file_sha256, load_manifest, load_tokenizer
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.choices import RetentionSettings
     from sys2ft.settings.stages import FineTuneStage, ScoreRetentionStage
     from sys2ft.tables import RETENTION, TRAIN_LOG, build_table, read_rows, write_table
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     stage = ScoreRetentionStage.model_validate_json(args.settings)
     trained, cell = FineTuneStage.model_validate_json(args.method), Cell.from_path(args.cell)
     end = find_learned(args.model, args.adapters, read_rows(TRAIN_LOG, args.train_log))[-1][: stage.adapters]
+    origin = tell_origin(__file__, model=args.model, adapters=args.adapters, train_log=args.train_log)
     learned, readers = [end], {one.name: one.name for one in end}
     tasks, capacity = open_tasks(stage.tasks, args.include), Capacity(args.tokens_per_pass, args.batch_size)
     tokenizer = load_tokenizer(args.model)
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     for respondent in open_respondents(args.model, learned, readers, trained.method):
         rows += score_retention(respondent, tokenizer, stage, tasks, capacity, unfinished)
         del respondent  # or two models would be held while the next is loaded
-    write_table(build_table(RETENTION, rows, cell.keys()), args.output, stage.model_dump(mode="json"))
+    write_table(build_table(RETENTION, rows, cell.keys()), args.output, stage.model_dump(mode="json"), origin)
     shutil.rmtree(args.unfinished)
 
 

@@ -18,13 +18,15 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from sys2ft.news.items import item_rows, open_split, question_rows
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import ValidateNewsStage
     from sys2ft.tables import ITEMS, QUESTIONS, build_table, write_table
 
     stage = ValidateNewsStage.model_validate_json(args.settings)
     news = open_split(args.split, args.news, stage)
-    write_table(build_table(ITEMS, item_rows(news)), args.output_items)
-    write_table(build_table(QUESTIONS, question_rows(news)), args.output_questions)
+    origin, settings = tell_origin(__file__, news=args.news), stage.model_dump(mode="json")
+    write_table(build_table(ITEMS, item_rows(news)), args.output_items, settings, origin)
+    write_table(build_table(QUESTIONS, question_rows(news)), args.output_questions, settings, origin)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.grid import Cell
     from sys2ft.learned import find_learned
     from sys2ft.models import describe_teacher
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import FineTuneStage, WriteStage
     from sys2ft.tables import ANSWERS, ITEMS, QUESTIONS, TRAIN_LOG, build_table, read_rows, write_table
 
@@ -40,11 +41,13 @@ def main(argv: list[str] | None = None) -> None:
     readers = choose_readers([item["item"] for item in items], trained.method)
     log = read_rows(TRAIN_LOG, args.train_log)
     learned = find_learned(args.model, args.adapters, log, readers.values(), trained.milestones)
+    asked = {"items": args.items, "questions": args.questions}
+    origin = tell_origin(__file__, model=args.model, adapters=args.adapters, train_log=args.train_log, **asked)
     identity = {"revision": describe_teacher(greedy(stage.writing), args.model)[0]}
     writing = stage.writing.model_copy(update={"batch_size": args.batch_size})
     writer = open_writer(args.model, trained.method, writing, args.gpus)
     answers = write_split(items, questions, stage, writer, learned, readers, args.requests, identity)
-    write_table(build_table(ANSWERS, answers, cell.keys()), args.output, stage.model_dump(mode="json"))
+    write_table(build_table(ANSWERS, answers, cell.keys()), args.output, stage.model_dump(mode="json"), origin)
 
 
 if __name__ == "__main__":

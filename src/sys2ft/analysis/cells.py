@@ -1,8 +1,9 @@
-"""The table `cells`: what each cell studied, trained and cost."""
+"""The table `cells`: what each cell studied, trained and cost, and where it comes from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sys2ft.analysis.provenance import read_origins, summarise_origins
 from sys2ft.cost import total, training_flops
 from sys2ft.grid import Cell
 from sys2ft.models import load_manifest
@@ -81,15 +82,20 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def read_cell(results: str, cell: Cell, stage: BuildTablesStage) -> dict[str, Any]:
-    """Read what `summarise_cell` needs of one cell."""
+    """One row of `cells`, without the cell's keys, from the outputs of one cell."""
     kinds = stage.kinds[cell.protocol]
-    paths = [study_path(results, "study_counts", cell, kind) for kind in kinds]
-    return summarise_cell(
+    counts = read_rows(STUDY_COUNTS, *(study_path(results, "study_counts", cell, kind) for kind in kinds))
+    model = load_manifest(cell_path(results, "model", cell))
+    row = summarise_cell(
         read_rows(QUESTIONS, cell_path(results, "questions", cell)),
         read_rows(TRAIN_LOG, cell_path(results, "train_log", cell)),
-        read_rows(STUDY_COUNTS, *paths) if kinds else None,
-        load_manifest(cell_path(results, "model", cell))["parameters"],
+        counts if kinds else None,
+        model["parameters"],
         stage.match,
         stage.amount,
         stage.methods[cell.method],
     )
+    artefacts = (*stage.answers[cell.split], "retention")
+    paths = [cell_path(results, before + name, cell) for before in ("", "base_") for name in artefacts]
+    answered, *others = read_origins(paths)
+    return {**row, "revision": model["revision"], **summarise_origins(kinds, counts, answered, others)}

@@ -7,7 +7,7 @@ Items may have unequal numbers of sequences. A moment is then one up to which ev
 end; where it had ended before, it stands there as it was at its end.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import stats
 
-from sys2ft.analysis.bootstrap import Resampler
-from sys2ft.grid import AXES, NONE
+from sys2ft.analysis.bootstrap import Resampler, measure_spread
+from sys2ft.grid import AXES, NONE, derive_seed
 from sys2ft.learned import is_milestone
 from sys2ft.models import load_manifest
 from sys2ft.paths import cell_path
@@ -66,22 +66,30 @@ class Curve:
 
 
 class Draws:
-    """Bootstrap draws of curves: the same draws of items for all curves of as many items, crossed with seeds."""
+    """Bootstrap draws of curves: the same draws of items for all curves of as many.
+
+    What seeds vary by is drawn anew for each learner, as its seeds have nothing in common with another's; it moves all
+    points of a curve together.
+    """
 
     def __init__(self, draws: int, seed: int) -> None:
         self.draws, self.seed = draws, seed
-        self._resamplers: dict[tuple[int, int], Resampler] = {}
+        self._resamplers: dict[int, Resampler] = {}
 
-    def means(self, curve: Curve, terms: Sequence[Term]) -> np.ndarray:
-        """(draws, terms, points)."""
-        key = len(curve.items), curve.seeds
-        if key not in self._resamplers:
-            self._resamplers[key] = Resampler(*key, self.draws, self.seed)
-        resampler = self._resamplers[key]
-        values = np.stack([curve.values[term] for term in terms])
-        by_seed = np.tensordot(resampler.weights, values, axes=(1, 3))
-        sums = np.einsum("dtps,ds->dtp", by_seed, resampler.seed_weights)
-        return sums / (resampler.weights @ curve.counts)[:, None, None]
+    def of(self, curve: Curve) -> Resampler:
+        """The draws of a curve's items."""
+        items = len(curve.items)
+        if items not in self._resamplers:
+            self._resamplers[items] = Resampler(items, self.draws, self.seed)
+        return self._resamplers[items]
+
+    def means(self, curve: Curve, term: Term) -> np.ndarray:
+        """(draws, points)."""
+        values = curve.values[term]
+        spread = measure_spread(values, np.broadcast_to(curve.counts, (len(values), len(curve.counts))))
+        rng = np.random.default_rng(derive_seed("curve", *curve.keys.values(), self.seed))
+        moved = rng.standard_normal((self.draws, 1)) * np.sqrt(spread.seeds)
+        return self.of(curve).draw(values, curve.counts).T + moved
 
 
 def expanded_limits(draws: np.ndarray, items: int, level: float) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sys2ft.analysis.bootstrap import estimate_ratio
 from sys2ft.analysis.curves import (
     CLOSED,
     CONTEXT_TOKENS,
@@ -19,7 +20,6 @@ from sys2ft.analysis.curves import (
     Curve,
     Draws,
     Term,
-    expanded_limits,
 )
 from sys2ft.cost import training_flops
 from sys2ft.grid import NONE
@@ -80,31 +80,29 @@ def _spent(curve: Curve, trained: Curve, parameters: int, kind: str) -> dict[int
 
 
 def _measure_rows(curve: Curve, draws: Draws, stage: CurvesStage) -> Iterator[Row]:
-    terms = list(curve.values)
-    drawn = dict(zip(terms, np.moveaxis(draws.means(curve, terms), 1, 0), strict=True))
     for name, (condition, made_of) in MEASURES.items():
         for control in CONTROLS:
             term: Term = (condition, control)
-            if term not in drawn:
-                continue
-            means, several = curve.means(term), drawn[term]
-            values = made_of(means, means[0]), made_of(several, several[:, [0]])
-            keys = {"measure": name, "control": control, "questions": int(curve.counts.sum())}
-            yield from _point_rows(curve, *values, stage, keys)
+            if term in curve.values:
+                values = curve.values[term]
+                keys = {"measure": name, "control": control, "questions": int(curve.counts.sum())}
+                yield from _point_rows(curve, made_of(values, values[:1]), draws, stage, keys)
 
 
 def _loss_rows(curve: Curve, draws: Draws, stage: CurvesStage) -> Iterator[Row]:
-    term = (LOSS, NONE)
     keys = {"measure": LOSS, "control": NONE, "questions": None}
-    yield from _point_rows(curve, curve.means(term), draws.means(curve, [term])[:, 0], stage, keys)
+    yield from _point_rows(curve, curve.values[LOSS, NONE], draws, stage, keys)
 
 
-def _point_rows(curve: Curve, estimates: np.ndarray, drawn: np.ndarray, stage: CurvesStage, keys: Row) -> Iterator[Row]:
-    """A row for each point of one measure."""
+def _point_rows(curve: Curve, sums: np.ndarray, draws: Draws, stage: CurvesStage, keys: Row) -> Iterator[Row]:
+    """A row for each point of one measure; `sums` as in `Resampler.intervals`."""
     items = len(curve.items)
-    known = items >= stage.min_items
-    limits = expanded_limits(drawn, items, stage.level) if known else np.full((2, len(estimates)), None)
-    for samples, estimate, low, high in zip(curve.samples.tolist(), estimates.tolist(), *limits, strict=True):
+    estimates = estimate_ratio(sums, curve.counts).tolist()
+    limits: list[tuple[float | None, float | None]] = [(None, None)] * len(estimates)
+    if items >= stage.min_items:
+        found = draws.of(curve).intervals(sums, curve.counts, stage.level)
+        limits = list(zip(found.low.tolist(), found.high.tolist(), strict=True))
+    for samples, estimate, (low, high) in zip(curve.samples.tolist(), estimates, limits, strict=True):
         yield {
             **curve.keys, **keys, "samples_seen": samples, "items": items, "seeds": curve.seeds,
             "estimate": estimate, "low": low, "high": high,

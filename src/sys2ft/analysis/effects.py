@@ -1,371 +1,277 @@
-"""The measures of the project, each beside its controls.
+"""From answers to effects: every measure of every learner beside its controls, with intervals, tests and verdicts.
 
-A measure is a sum of accuracies with signs (`gap_closed` is a ratio of two). Under a control each of its terms is
-replaced by the same term under that control; the *net* measure is the difference, paired on the same questions.
-`MEASURES` is the whole list.
+Quantities are collected for a split and mode, estimated together on the same draws (`bootstrap`), and told row by row.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from sys2ft.analysis.bootstrap import Arm, Interval, Resampler, correct_holm
+from sys2ft.analysis.bootstrap import Interval, correct_holm
+from sys2ft.analysis.comparison import Comparison, Estimator, Quantity
+from sys2ft.analysis.measures import (
+    BASE_MEASURES,
+    BLANK,
+    FAMILIARITY,
+    FAMILIES,
+    GAIN,
+    IN_CONTEXT_GAIN,
+    NO_CONTROL,
+    NO_GAIN,
+    RETENTION,
+    TOO_FEW,
+    TUNED_MEASURES,
+    Measure,
+    Terms,
+    add_terms,
+    contrast,
+    terms_of,
+)
+from sys2ft.analysis.scores import LEARNER, Learner, Scores, read_changes, read_scores
 from sys2ft.grid import NONE
-from sys2ft.settings.choices import StatisticsSettings
 from sys2ft.settings.stages import EstimateEffectsStage
 
 ALL = "all"
-GROUP = ("model", "method", "protocol", "teacher")
-TOO_FEW = "too few items for an interval"
-FAMILIARITY = "not distinguishable from familiarity"
-NO_GAIN = "undefined: no in-context gain of the base to close, beyond its control"
-Row = Mapping[str, Any]
-Term = tuple[str, str, str]  # who (base, tuned, other), condition, control
-Terms = dict[Term, float]
+Keys = dict[str, Any]
+NUMBERS = (
+    "estimate", "low", "high", "p", "p_holm", "control_estimate", "control_low", "control_high", "net", "net_low",
+    "net_high", "detectable",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A named sum of accuracies and the controls it has.
+class Draft:
+    """A row of `effects` whose quantities wait to be estimated.
 
     Attributes:
-        terms: (who, condition) to sign; who is `base`, `tuned` or `other` (the protocol compared with).
-        controls: names of controls; `blank_question` replaces every term, the others those in `REPLACED`.
+        keys: what of it is known.
+        own: the measure.
+        under: the measure under its control; None without one.
+        net: the difference.
+        needs: quantities that must differ from 0, or the measure is undefined.
+        judge: the verdict where there is no control; None: that there is none.
     """
 
-    name: str
-    terms: dict[tuple[str, str], float]
-    controls: tuple[str, ...]
+    keys: Keys
+    own: Quantity
+    under: Quantity | None = None
+    net: Quantity | None = None
+    needs: tuple[Quantity, ...] = ()
+    judge: Callable[[Interval], str] | None = None
 
 
-BLANK, ADAPTER, NEWS = "blank_question", "other_adapter", "other_news"
-BASE_MEASURES = (
-    Measure("closed_book", {("base", "closed_book"): 1}, (BLANK,)),
-    Measure("in_context", {("base", "in_context"): 1}, (BLANK, NEWS)),
-    Measure("in_context_gain", {("base", "in_context"): 1, ("base", "closed_book"): -1}, (BLANK, NEWS)),
-)
-TUNED_MEASURES = (
-    Measure("closed_book", {("tuned", "closed_book"): 1}, (BLANK, ADAPTER)),
-    Measure("in_context", {("tuned", "in_context"): 1}, (BLANK, NEWS)),
-    Measure("closed_book_gain", {("tuned", "closed_book"): 1, ("base", "closed_book"): -1}, (BLANK, ADAPTER)),
-    Measure("ft_icl_gap", {("base", "in_context"): 1, ("tuned", "closed_book"): -1}, (BLANK,)),
-    Measure("overexposure", {("base", "in_context"): 1, ("tuned", "in_context"): -1}, (BLANK,)),
-)
-RETENTION = Measure("retention_change", {("tuned", "general"): 1, ("base", "general"): -1}, ())
-COMPARED = {("tuned", "closed_book"): 1.0, ("other", "closed_book"): -1.0}
-GAIN, IN_CONTEXT_GAIN = TUNED_MEASURES[2], BASE_MEASURES[2]
-
-
-def terms_of(measure: Measure, control: str) -> Terms:
-    """The terms of a measure as they are (control `none`) or under a control."""
-    terms: Terms = {}
-    for (who, condition), sign in measure.terms.items():
-        term = (who, condition, NONE)
-        if control == BLANK:
-            term = (who, condition, BLANK)
-        elif control == ADAPTER and who == "tuned":
-            term = (who, condition, ADAPTER)
-        elif control == NEWS and condition == "in_context":
-            term = (who, "other_news", NONE)
-        terms[term] = terms.get(term, 0.0) + sign
-    return terms
-
-
-class Comparison:
-    """All arms of one protocol (and the one it is compared with) on one split and mode."""
-
-    def __init__(self, arms: Mapping[Term, Arm], statistics: StatisticsSettings):
-        self.arms, self.statistics = arms, statistics
-        self.items = len(next(iter(arms.values())).counts)
-        seeds = max(len(arm.sums) for arm in arms.values())
-        self.resampler = Resampler(self.items, seeds, statistics.draws, statistics.seed)
-        self._draws: dict[Term, np.ndarray] = {}
-
-    def has(self, terms: Terms) -> bool:
-        """Whether every term was scored."""
-        return all(term in self.arms for term in terms)
-
-    def estimate(self, terms: Terms) -> float:
-        """The sum of the terms."""
-        return sum(sign * self.arms[term].mean() for term, sign in terms.items())
-
-    def draws(self, terms: Terms) -> np.ndarray:
-        """(draws,) bootstrap values of the sum."""
-        for term in terms:
-            if term not in self._draws:
-                self._draws[term] = self.resampler.draw(self.arms[term])
-        return np.sum([sign * self._draws[term] for term, sign in terms.items()], axis=0)
-
-    def unread(self, *several: Terms) -> float:
-        """The largest share of unread answers among the terms."""
-        return max(self.arms[term].unread for terms in several for term in terms)
-
-    def interval(self, estimate: float, draws: np.ndarray) -> Interval | None:
-        """None where there are too few items for an interval."""
-        if self.items < self.statistics.min_items:
-            return None
-        return self.resampler.interval(estimate, draws, self.statistics.level, self.statistics.power)
-
-
-def estimate_effects(
-    answers: Sequence[Row], retention: Sequence[Row], stage: EstimateEffectsStage
-) -> list[dict[str, Any]]:
-    """All measures of all cells, over each split and over all.
+def estimate_effects(answers: pa.Table, retention: pa.Table, stage: EstimateEffectsStage) -> list[dict[str, Any]]:
+    """All measures of all learners, over each split and over all.
 
     Args:
-        answers: rows of the table `answers`, of base and tuned models.
-        retention: rows of the table `retention`, likewise.
+        answers: of base and tuned models at the end of their training, with `scores.COLUMNS`.
+        retention: the table `retention`.
 
     Returns:
         Rows of the table `effects`.
     """
+    scored = dict(read_scores(answers))
+    changed = {mode: (scores, higher) for mode, higher, scores in read_changes(retention)}
+    splits = answers["split"].unique().to_pylist()
+    estimator = Estimator(stage.statistics)
     rows: list[dict[str, Any]] = []
-    splits = list(dict.fromkeys(row["split"] for row in answers))
-    general = [_as_answer(row) for row in retention]
     for split in [ALL, *splits] if len(splits) > 1 else splits:
-        for mode in dict.fromkeys(row["mode"] for row in [*answers, *general]):
-            chosen = [row for row in answers if row["mode"] == mode and split in (ALL, row["split"])]
-            # The base has no split: it was asked once.
-            kept = [row for row in general if row["mode"] == mode and (split == ALL or row["split"] in (split, NONE))]
-            effects = [*_effects_of(chosen, stage), *_retention_rows(kept, stage)]
-            rows += [{**row, "split": split, "mode": mode} for row in effects]
-    _correct_families(rows)
+        for mode in dict.fromkeys([*scored, *changed]):
+            drafts: list[Draft] = []
+            if mode in scored:
+                drafts += Drafts(scored[mode], split, estimator).of_answers(stage)
+            if mode in changed:
+                drafts += Drafts(changed[mode][0], split, estimator).of_retention(changed[mode][1])
+            estimator.run()
+            rows += [{**finish_row(draft), "split": split, "mode": mode} for draft in drafts]
+    correct_families(rows)
     return rows
 
 
-def _effects_of(answers: Sequence[Row], stage: EstimateEffectsStage) -> Iterator[dict[str, Any]]:
-    """Effects on one split and mode."""
-    groups = _group(answers)
-    for group, rows in groups.items():
-        model, method, protocol, teacher = group
-        keys = dict(zip(GROUP, group, strict=True))
-        base = groups[model, NONE, NONE, NONE]
-        if protocol == NONE:
-            comparison = Comparison(_arms({"base": base}, base), stage.statistics)
-            yield from _measure_rows(comparison, BASE_MEASURES, {**keys, "versus": None})
-            continue
-        rows = _complete_seeds(rows)
-        if not rows:
-            continue
-        shared = [row for row in base if (row["split"], row["item"]) in {(r["split"], r["item"]) for r in rows}]
-        comparison = Comparison(_arms({"base": shared, "tuned": rows}, rows), stage.statistics)
-        yield from _measure_rows(comparison, TUNED_MEASURES, {**keys, "versus": None})
-        yield from _gap_closed_rows(comparison, {**keys, "versus": None})
-        for name, versus in _compared_with(protocol, stage):
-            for other_teacher in dict.fromkeys((teacher, NONE)):
-                other = groups.get((model, method, versus, other_teacher))
-                if other is not None:
-                    yield from _contrast_rows(name, rows, other, {**keys, "versus": versus}, stage)
+class Drafts:
+    """The rows of one split and mode.
 
-
-def _as_answer(row: Row) -> dict[str, Any]:
-    """A row of `retention` in the words of `answers`: its mode is task and metric, its question the document."""
-    mode = "/".join([row["task"], row["metric"], *([] if row["filter"] == NONE else [row["filter"]])])
-    beside = {"mode": mode, "question_id": row["document"], "condition": "general", "control": NONE}
-    return {**row, **beside, "correct": row["value"]}
-
-
-def _retention_rows(general: Sequence[Row], stage: EstimateEffectsStage) -> Iterator[dict[str, Any]]:
-    """What each adapter has forgotten of the documents of a task; the clusters are the items whose adapters answered.
-
-    The set of documents is taken as fixed: the interval says how much adapters differ, not documents.
+    Args:
+        scores: of the mode.
+        split: its name, or `all`.
+        estimator: what quantities are added to.
     """
-    groups = _group(general)
-    for group, rows in groups.items():
-        rows = _complete_seeds(rows)
-        if group[2] == NONE or not rows:
-            continue
-        readers = dict.fromkeys((row["split"], row["item"]) for row in rows)
-        answered = {row["question_id"]: row for row in groups[group[0], NONE, NONE, NONE]}
-        questions = dict.fromkeys(row["question_id"] for row in rows)
-        base = [{**answered[name], "split": split, "item": item} for split, item in readers for name in questions]
-        comparison = Comparison(_arms({"base": base, "tuned": rows}, rows), stage.statistics)
-        terms = terms_of(RETENTION, NONE)
-        change = comparison.estimate(terms), comparison.draws(terms)
-        keys = {**dict(zip(GROUP, group, strict=True)), "versus": None, "unread_share": 0.0}
-        row = _row(comparison, RETENTION.name, change, None, None, keys) | {"questions": len(questions)}
-        if (own := comparison.interval(*change)) is not None:
-            higher = rows[0]["higher_is_better"]
-            changed = "better than the base" if (own.estimate > 0) == higher else "worse than the base"
-            if higher is None:  # the task does not say which way is up
-                changed = "higher than the base" if own.estimate > 0 else "lower than the base"
-            verdict = "no change found" if own.covers(0) else changed
-            row |= {"p": own.p, "detectable": own.detectable, "verdict": verdict}
-        yield row
+
+    def __init__(self, scores: Scores, split: str, estimator: Estimator):
+        self.scores, self.estimator = scores, estimator
+        within = np.arange(len(scores.item_of)) if split == ALL else np.flatnonzero(scores.splits == split)
+        asked = np.any(scores.asked[:, :, within], axis=(1, 2))
+        self.within = within
+        self.learners = {learner: n for n, learner in enumerate(scores.learners) if asked[n]}
+
+    def of_answers(self, stage: EstimateEffectsStage) -> Iterator[Draft]:
+        """All measures of all learners, learner by learner."""
+        smaller = previous_models(self.learners, stage.models)
+        for learner in self.learners:
+            model, method, protocol, teacher = learner
+            base = (model, NONE, NONE, NONE)
+            who = {"base": base} if protocol == NONE else {"base": base, "tuned": learner}
+            if (comparison := self._compare(who, of=learner)) is not None:
+                keys = keys_of(learner)
+                yield from self._measures(comparison, BASE_MEASURES if protocol == NONE else TUNED_MEASURES, keys)
+                if protocol != NONE:
+                    yield from self._gap_closed(comparison, keys)
+            if protocol != NONE:
+                for name, versus, prefix in compared_with(protocol, stage):
+                    for other_teacher in dict.fromkeys((teacher, NONE)):
+                        keys = keys_of(learner) | {"versus": versus, "prefix": prefix}
+                        yield from self._contrast(name, learner, (model, method, versus, other_teacher), keys)
+            if learner in smaller:
+                keys = keys_of(learner) | {"versus": smaller[learner][0]}
+                yield from self._contrast("size_contrast", learner, smaller[learner], keys)
+
+    def of_retention(self, higher_is_better: bool | None) -> Iterator[Draft]:
+        """What each adapter has forgotten of a task's documents; the clusters are the items whose adapters answered.
+
+        The set of documents is taken as fixed: the interval says how much adapters differ, not documents.
+        """
+        for learner in self.learners:
+            if (comparison := self._compare({"tuned": learner}, of=learner)) is not None:
+                keys = self._told(comparison, RETENTION.name, None, keys_of(learner)) | {"unread_share": 0.0}
+                keys["questions"] = int(comparison.counts.max())  # every adapter reads the same documents
+                own = self.estimator.add_unbounded(comparison, terms_of(RETENTION))
+                yield Draft(keys, own, judge=lambda found: judge_change(found, higher_is_better))
+
+    def _compare(self, who: dict[str, Learner], of: Learner) -> Comparison | None:
+        """Learners on the questions that one of them was asked; None where no seed has them all."""
+        places = {name: self.learners[learner] for name, learner in who.items()}
+        seeds, questions = self.scores.complete(self.learners[of], within=self.within)
+        return Comparison(self.scores, places, seeds, questions) if len(seeds) else None
+
+    def _contrast(self, name: str, learner: Learner, other: Learner, keys: Keys) -> Iterator[Draft]:
+        """Paired on the questions and seeds that both have."""
+        if other not in self.learners:
+            return
+        places = {"tuned": self.learners[learner], "other": self.learners[other]}
+        seeds, questions = self.scores.complete(*places.values(), within=self.within)
+        if len(seeds):
+            yield from self._measures(Comparison(self.scores, places, seeds, questions), [contrast(name)], keys)
+
+    def _measures(self, comparison: Comparison, measures: Iterable[Measure], keys: Keys) -> Iterator[Draft]:
+        for measure in measures:
+            terms = terms_of(measure)
+            if not comparison.has(terms):
+                continue
+            own = self.estimator.add(comparison, terms)
+            under = {control: terms_of(measure, control) for control in measure.controls}
+            under = {control: some for control, some in under.items() if comparison.has(some)}
+            for control, some in under.items():
+                told = self._told(comparison, measure.name, control, keys, terms, some)
+                net = self.estimator.add(comparison, add_terms((1, terms), (-1, some)))
+                yield Draft(told, own, self.estimator.add(comparison, some), net)
+            if not under:
+                yield Draft(self._told(comparison, measure.name, None, keys, terms), own)
+
+    def _gap_closed(self, comparison: Comparison, keys: Keys) -> Iterator[Draft]:
+        """Gain over in-context gain; under the control the control's gain over the same in-context gain.
+
+        Undefined where the interval of the in-context gain covers 0, as measured or net of its control.
+        """
+        gain, below = terms_of(GAIN), terms_of(IN_CONTEXT_GAIN)
+        gain_blank, below_blank = terms_of(GAIN, BLANK), terms_of(IN_CONTEXT_GAIN, BLANK)
+        if not (comparison.has(gain) and comparison.has(below)):
+            return
+        add = self.estimator
+        own, needs = add.add_ratio(comparison, gain, below), [add.add(comparison, below)]
+        if not (comparison.has(gain_blank) and comparison.has(below_blank)):
+            yield Draft(self._told(comparison, "gap_closed", None, keys, gain, below), own, needs=tuple(needs))
+            return
+        told = self._told(comparison, "gap_closed", BLANK, keys, gain, below, gain_blank, below_blank)
+        under = add.add_ratio(comparison, gain_blank, below)
+        net = add.add_ratio(comparison, add_terms((1, gain), (-1, gain_blank)), below)
+        needs.append(add.add(comparison, add_terms((1, below), (-1, below_blank))))
+        yield Draft(told, own, under, net, tuple(needs))
+
+    def _told(self, comparison: Comparison, name: str, control: str | None, keys: Keys, *several: Terms) -> Keys:
+        """What a row says beside its figures."""
+        tuned = any(self.scores.learners[place][2] != NONE for place in comparison.who.values())
+        return {
+            **keys, "measure": name, "control": control, "family": FAMILIES[name], "items": len(comparison.counts),
+            "questions": int(comparison.counts.sum()), "seeds": len(comparison.seeds) if tuned else 1,
+            "unread_share": comparison.unread(*several) if several else 0.0,
+        }  # fmt: skip
 
 
-def _group(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
-    """The rows of each model, method, protocol and teacher."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[axis] for axis in GROUP), []).append(row)
-    return groups
+def keys_of(learner: Learner) -> Keys:
+    """The first columns of a row."""
+    return {**dict(zip(LEARNER, learner, strict=True)), "versus": None, "prefix": None}
 
 
-def _compared_with(protocol: str, stage: EstimateEffectsStage) -> list[tuple[str, str]]:
-    """Which other protocols a protocol is compared with, and what that comparison is called."""
-    pairs = [("shadowing", shadowed) for plain, shadowed in stage.shadow_pairs if plain == protocol]
+def compared_with(protocol: str, stage: EstimateEffectsStage) -> list[tuple[str, str, str | None]]:
+    """What protocols are compared with: the comparison's name, the other protocol, and the prefix in shadowing."""
+    pairs = [("shadowing", shadowed, prefix) for plain, shadowed, prefix in stage.shadow_pairs if plain == protocol]
     reference = stage.statistics.reference_protocol
-    return pairs + ([("protocol_contrast", reference)] if protocol != reference else [])
+    return pairs + ([("protocol_contrast", reference, None)] if protocol != reference else [])
 
 
-def _contrast_rows(
-    name: str, rows: Sequence[Row], other: Sequence[Row], keys: dict[str, Any], stage: EstimateEffectsStage
-) -> Iterator[dict[str, Any]]:
-    """Paired on the questions and seeds that both have."""
-    both = _places(rows) & _places(other)
-    rows = [row for row in rows if _place(row) in both]
-    other = [row for row in other if _place(row) in both]
-    if rows:
-        comparison = Comparison(_arms({"tuned": rows, "other": other}, rows), stage.statistics)
-        yield from _measure_rows(comparison, [Measure(name, COMPARED, (BLANK,))], keys)
+def previous_models(learners: Iterable[Learner], models: Sequence[str]) -> dict[Learner, Learner]:
+    """For each learner the same with the model before it, of those that were run.
 
+    Neighbours only: n models make n - 1 contrasts, which ask what the next size adds. All pairs would make
+    n (n - 1) / 2; the others are sums of these, and correcting for them would cost those that are asked about.
 
-def _place(row: Row) -> tuple:
-    return row["split"], row["question_id"], row["seed"]
-
-
-def _complete_seeds(rows: Sequence[Row]) -> list[Row]:
-    """The answers of those seeds that were asked every question: a seed that lacks a split cannot be averaged in."""
-    places = {(row["split"], row["question_id"]) for row in rows}
-    have: dict[int | None, set[tuple[str, str]]] = {}
-    for row in rows:
-        have.setdefault(row["seed"], set()).add((row["split"], row["question_id"]))
-    return [row for row in rows if have[row["seed"]] == places]
-
-
-def _places(rows: Iterable[Row]) -> set[tuple]:
-    return {_place(row) for row in rows}
-
-
-def _arms(sources: Mapping[str, Sequence[Row]], scored: Sequence[Row]) -> dict[Term, Arm]:
-    """Sums by seed and item for everyone, condition and control."""
-    items = list(dict.fromkeys((row["split"], row["item"]) for row in scored))
-    number = {item: index for index, item in enumerate(items)}
-    questions = {(row["split"], row["item"], row["question_id"]) for row in scored}
-    counts = np.bincount([number[split, item] for split, item, _ in questions], minlength=len(items)).astype(float)
-    arms: dict[Term, Arm] = {}
-    for who, rows in sources.items():
-        numbers = sorted({row["seed"] for row in rows}, key=lambda seed: -1 if seed is None else seed)
-        seeds = {seed: index for index, seed in enumerate(numbers)}
-        sums: dict[Term, np.ndarray] = {}
-        asked: dict[Term, int] = {}
-        unread: dict[Term, int] = {}
-        for row in rows:
-            term = (who, row["condition"], row["control"])
-            table = sums.setdefault(term, np.zeros((len(seeds), len(items))))
-            unread[term] = unread.get(term, 0) + (row["correct"] is None)
-            asked[term] = asked.get(term, 0) + 1
-            table[seeds[row["seed"]], number[row["split"], row["item"]]] += row["correct"] or 0.0
-        arms |= {term: Arm(table, counts, unread[term] / asked[term]) for term, table in sums.items()}
-    return arms
-
-
-def _measure_rows(
-    comparison: Comparison, measures: Iterable[Measure], keys: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    for measure in measures:
-        terms = terms_of(measure, NONE)
-        if not comparison.has(terms):
-            continue
-        draws = comparison.draws(terms)
-        estimate = comparison.estimate(terms)
-        found = False
-        for control in measure.controls:
-            under = terms_of(measure, control)
-            if comparison.has(under):
-                found = True
-                values = (comparison.estimate(under), comparison.draws(under))
-                told = {**keys, "unread_share": comparison.unread(terms, under)}
-                yield _row(comparison, measure.name, (estimate, draws), control, values, told)
-        if not found:
-            told = {**keys, "unread_share": comparison.unread(terms)}
-            yield _row(comparison, measure.name, (estimate, draws), None, None, told)
-
-
-def _gap_closed_rows(comparison: Comparison, keys: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Gain over in-context gain; under the control the control's gain over the same in-context gain.
-
-    Undefined where the interval of the in-context gain covers 0, as measured or net of its control.
+    Args:
+        models: in the order of the grid.
     """
-    gain, below = terms_of(GAIN, NONE), terms_of(IN_CONTEXT_GAIN, NONE)
-    gain_blank, below_blank = terms_of(GAIN, BLANK), terms_of(IN_CONTEXT_GAIN, BLANK)
-    if not (comparison.has(gain) and comparison.has(below)):
-        return
-    with_control = comparison.has(gain_blank) and comparison.has(below_blank)
-    keys = {
-        **keys,
-        "unread_share": comparison.unread(gain, below, *([gain_blank, below_blank] if with_control else [])),
-    }
-    denominators = [(comparison.estimate(below), comparison.draws(below))]
-    if with_control:
-        value, draws = denominators[0]
-        denominators.append((value - comparison.estimate(below_blank), draws - comparison.draws(below_blank)))
-    intervals = [comparison.interval(*denominator) for denominator in denominators]
-    if any(interval is None or interval.covers(0) for interval in intervals):
-        verdict = TOO_FEW if intervals[0] is None else NO_GAIN
-        yield {**_empty_row(comparison, "gap_closed", BLANK if with_control else None, keys), "verdict": verdict}
-        return
-    value, draws = denominators[0]
-    ratio = (comparison.estimate(gain) / value, _ratio(comparison.draws(gain), draws))
-    if not with_control:
-        yield _row(comparison, "gap_closed", ratio, None, None, keys)
-        return
-    control = (comparison.estimate(gain_blank) / value, _ratio(comparison.draws(gain_blank), draws))
-    yield _row(comparison, "gap_closed", ratio, BLANK, control, keys)
+    found: dict[Learner, Learner] = {}
+    last: dict[tuple[str, ...], Learner] = {}
+    for learner in sorted(learners, key=lambda learner: models.index(learner[0])):
+        if learner[1:] in last:
+            found[learner] = last[learner[1:]]
+        last[learner[1:]] = learner
+    return found
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Draws of a ratio; a draw that would divide by 0 counts as infinitely large, not as missing."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(above / below, nan=0.0, posinf=1e9, neginf=-1e9)
-
-
-def _empty_row(comparison: Comparison, name: str, control: str | None, keys: dict[str, Any]) -> dict[str, Any]:
-    numbers = (
-        "estimate", "low", "high", "p", "p_holm", "control_estimate", "control_low", "control_high",
-        "net", "net_low", "net_high", "detectable",
-    )  # fmt: skip
-    arms = comparison.arms.values()
-    return {
-        **keys, **dict.fromkeys(numbers), "measure": name, "control": control, "items": comparison.items,
-        "questions": int(next(iter(arms)).counts.sum()), "seeds": max(len(arm.sums) for arm in arms),
-    }  # fmt: skip
-
-
-def _row(
-    comparison: Comparison, name: str, value: tuple[float, np.ndarray], control: str | None,
-    under: tuple[float, np.ndarray] | None, keys: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    """One row of `effects`; `under` is the measure under its control."""
-    row = _empty_row(comparison, name, control, keys) | {"estimate": value[0]}
-    net = None if under is None else (value[0] - under[0], value[1] - under[1])
+def finish_row(draft: Draft) -> dict[str, Any]:
+    """One row of `effects`, but for split, mode and Holm's correction."""
+    row = {**draft.keys, **dict.fromkeys(NUMBERS)}
+    own, under, net = draft.own, draft.under, draft.net
+    found = [quantity.interval for quantity in draft.needs]
+    if any(interval is None or interval.covers(0) for interval in found):
+        return row | {"verdict": TOO_FEW if found[0] is None else NO_GAIN}
+    row["estimate"] = own.estimate
     if under is not None and net is not None:
-        row |= {"control_estimate": under[0], "net": net[0]}
-    own = comparison.interval(*value)
-    if own is None:
+        row |= {"control_estimate": under.estimate, "net": net.estimate}
+    if own.interval is None:
         return row | {"verdict": TOO_FEW}
-    row |= {"low": own.low, "high": own.high}
+    row |= {"low": own.interval.low, "high": own.interval.high}
     if under is None or net is None:
-        return row | {"verdict": "no control was scored"}
-    beside, difference = comparison.interval(*under), comparison.interval(*net)
-    assert beside is not None  # as `own` is not
-    assert difference is not None
-    row |= {"control_low": beside.low, "control_high": beside.high, "p": difference.p}
-    row |= {"net_low": difference.low, "net_high": difference.high, "detectable": difference.detectable}
-    if difference.covers(0):
+        row |= {"detectable": own.interval.detectable}
+        judged = draft.judge and {"p": own.interval.p, "verdict": draft.judge(own.interval)}
+        return row | (judged or {"verdict": NO_CONTROL})
+    assert under.interval is not None  # as that of `own` is not
+    assert net.interval is not None
+    row |= {"control_low": under.interval.low, "control_high": under.interval.high}
+    row |= {"net_low": net.interval.low, "net_high": net.interval.high}
+    row |= {"p": net.interval.p, "detectable": net.interval.detectable}
+    if net.interval.covers(0):
         return row | {"verdict": FAMILIARITY}
-    return row | {"verdict": "above its control" if difference.estimate > 0 else "below its control"}
+    return row | {"verdict": "above its control" if net.estimate > 0 else "below its control"}
 
 
-def _correct_families(rows: Sequence[dict[str, Any]]) -> None:
-    """Holm's correction; a family is one measure under one control, mode and split, over all cells."""
+def judge_change(found: Interval, higher_is_better: bool | None) -> str:
+    """The verdict on a change by the task's own direction."""
+    if found.covers(0):
+        return "no change found"
+    if higher_is_better is None:  # the task does not say which way is up
+        return "higher than the base" if found.estimate > 0 else "lower than the base"
+    return "better than the base" if (found.estimate > 0) == higher_is_better else "worse than the base"
+
+
+def correct_families(rows: Sequence[dict[str, Any]]) -> None:
+    """Holm's correction of each family, over all learners of a study: one control, mode and split at a time."""
     families: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
         if row["p"] is not None:
-            families.setdefault((row["measure"], row["control"], row["mode"], row["split"]), []).append(row)
+            families.setdefault(tuple(row[key] for key in ("family", "control", "mode", "split")), []).append(row)
     for family in families.values():
         for row, corrected in zip(family, correct_holm([row["p"] for row in family]), strict=True):
             row["p_holm"] = corrected

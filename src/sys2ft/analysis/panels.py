@@ -180,7 +180,7 @@ def _panel(
         ends=np.concatenate([np.arange(length) == length - 1 for length in lengths]),
         values=np.concatenate([curve.means(term)[some] for curve, some in zip(group, points, strict=True)]),
         drawn=np.concatenate(
-            [draws.means(curve, [term])[:, 0, some] for curve, some in zip(group, points, strict=True)], axis=1
+            [draws.means(curve, term)[:, some] for curve, some in zip(group, points, strict=True)], axis=1
         ),
         chance=chance,
         questions=int(min(curve.counts.sum() * curve.seeds for curve in group)),

@@ -126,7 +126,7 @@ def open_executor(job: Job, folder: Path, cluster: str, slurm: dict[str, Any]) -
 def submit_job(job: Job, executor: "Executor") -> "Submitted[int]":
     """Submit it; its output goes to the task's own logs."""
     Path(executor.folder).mkdir(parents=True, exist_ok=True)
-    return executor.submit(ShellCommand(re.sub(r">\S+ 2>&1\s*$", "", job.command).strip()))
+    return executor.submit(ShellCommand(re.sub(r">('[^']*'|\S+) 2>&1\s*$", "", job.command).strip()))
 
 
 def follow(submitted: "Submitted[int]", every: float = 1.0) -> Iterator[str]:

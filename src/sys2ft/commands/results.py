@@ -1,6 +1,8 @@
-"""`sys2ft show`, `sys2ft table`: what a study found."""
+"""`sys2ft show`, `sys2ft table`, `sys2ft explain`: what a study found, and what that was made from."""
 
 import argparse
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +26,7 @@ def show(args: argparse.Namespace) -> None:
 def table(args: argparse.Namespace) -> None:
     """Print a table of the results."""
     from sys2ft.paths import artefact_path
-    from sys2ft.tables import SCHEMAS, read_rows
+    from sys2ft.tables import PROVENANCE, SCHEMAS, read_rows
 
     path = Path(artefact_path(args.results, f"{args.name}_table"))
     if not path.exists():
@@ -45,10 +47,27 @@ def table(args: argparse.Namespace) -> None:
             "accuracies and differences in percent; of gap_closed in percent of the gap, of perplexities in 0.01 nats"
         )
         print(format_rows(shown, [*varying, *EFFECT_COLUMNS], percent=True))
-    else:
-        print(format_rows(rows, list(rows[0])))
+    else:  # where a cell comes from is told by `explain`
+        print(format_rows(rows, [name for name in rows[0] if name not in {told for told, _, _ in PROVENANCE}]))
     folder = path.parent
     print(f"\ntables: {', '.join(str(folder / name) for name in sorted(p.name for p in folder.iterdir()))}")
+
+
+def explain(args: argparse.Namespace) -> None:
+    """Print what a row of a table was made from, and whether it is still that; exit with 1 where it is not."""
+    from sys2ft.explain.account import explain
+    from sys2ft.explain.report import as_data, as_text
+
+    if args.row is not None and args.key:
+        raise InputError("sys2ft explain", "--row", "does not go with --key", "leave out one of them")
+    account = explain(args.path, args.row, args.key)
+    if args.format == "json":
+        print(json.dumps(as_data(account), indent=1, default=str))
+    else:
+        for line in as_text(account):
+            print(line)
+    if account.damage:
+        sys.exit(f"{len(account.damage)} differ from what was written")
 
 
 def format_rows(rows: Sequence[dict], columns: Sequence[str], percent: bool = False) -> str:

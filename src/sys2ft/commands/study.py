@@ -40,7 +40,10 @@ def bill(args: argparse.Namespace) -> None:
     from sys2ft.preflight import open_configured
 
     rows = compare_with_actuals(Bill(open_configured(args.configfile)))
-    print(json.dumps(rows, indent=1) if args.format == "json" else format_rows(rows, list(rows[0])))
+    if args.format == "json":
+        print(json.dumps(rows, indent=1))
+    else:
+        print(format_rows(rows, list(rows[0])) if rows else "no job has run yet")
 
 
 def verify(args: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ from sys2ft.cost.needs import (
     Needs,
     Place,
     batch_that_fits,
+    computes_on_all,
     find_place,
     job_needs,
     minutes,
@@ -108,7 +109,7 @@ class Bill:
             held, expected = self._hold(rule, keys), self.expected(rule, keys)
             if expected is not None:
                 expected *= self.calibration.factor(rule, held.name)
-            self._charges[which] = Charge(_needs(held, expected or 0.0), self._work(rule, keys), expected)
+            self._charges[which] = Charge(_needs(rule, held, expected or 0.0), self._work(rule, keys), expected)
         return self._charges[which]
 
     def resource(self, rule: str, name: str, keys: Keys, attempt: int = 1) -> int | str | None:
@@ -121,11 +122,13 @@ class Bill:
         if work is None or held.place is None:
             return None if work is None else seconds(work, DEVICES["cpu"])
         place, threads = held.place, held.resources.threads or 1
-        return seconds(work, DEVICES[self.study.device], threads, max(1, place.gpu), place.nodes)
+        device = DEVICES[self.study.device if place.gpu else "cpu"]
+        gpus = max(1, place.gpu) if held.job is None or computes_on_all(held.job) else 1
+        return seconds(work, device, threads, gpus, place.nodes)
 
     def launch(self, keys: Keys) -> Launch:
         """How a cell is fine-tuned, as `charge` finds it, before anything is said of time."""
-        return _needs(self._hold("fine_tune", keys), 0.0).launch
+        return _needs("fine_tune", self._hold("fine_tune", keys), 0.0).launch
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -251,13 +254,16 @@ def _work_of(job: Job) -> Work:
     return score_work(job) if job.rule.startswith("score") else write_work(job)
 
 
-def _needs(held: _Held, expected: float) -> Needs:
+def _needs(rule: str, held: _Held, expected: float) -> Needs:
     """What a job asks for; of one that holds no model, or none that is known, what was given or little."""
     if held.job is not None and held.place is not None:
         return job_needs(held.job, held.place, expected)
     given = held.resources
     told = given.model_dump(include={"deepspeed", "tokens_per_pass", "activation_checkpointing"})
-    launch = Launch(nodes=given.nodes or 1, processes=given.processes or max(1, given.gpu or 0), **told)
+    nodes, processes = given.nodes or 1, given.processes or max(1, given.gpu or 0)
+    if rule != "fine_tune":  # all else is one process
+        nodes, processes = 1, 1
+    launch = Launch(nodes=nodes, processes=processes, **told)
     mem_mb = given.mem_mb or rounded(MEMORY_MARGIN * RESIDENT / 1e6, 500)
     runtime = given.runtime or minutes(expected)
-    return Needs(given.threads or 1, given.gpu or 0, given.nodes or 1, mem_mb, runtime, launch=launch)
+    return Needs(given.threads or 1, given.gpu or 0, nodes, mem_mb, runtime, launch=launch)

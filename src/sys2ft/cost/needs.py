@@ -26,6 +26,7 @@ GPUS = (1, 2, 4, 8)
 """On a node."""
 MOST_NODES = 64
 ZERO = "config/deepspeed/zero{stage}.json"
+WRITE = ("generate_study", "write_base", "write_answers")
 
 
 @dataclass(frozen=True)
@@ -144,14 +145,18 @@ def _stages(deepspeed: str | None) -> tuple[int, ...]:
 
 def _answering_places(job: Job) -> Iterator[Place]:
     """One GPU; several where vLLM spreads the model over them."""
-    writes = job.rule in ("generate_study", "write_base", "write_answers")
-    engine = job.study.teacher(job.teacher).engine if job.teacher else job.study.writing.engine
-    for gpu in _gpu_counts(job, GPUS if writes and engine == "vllm" else (1,)):
-        if writes:
+    for gpu in _gpu_counts(job, GPUS if computes_on_all(job) else (1,)):
+        if job.rule in WRITE:
             held = writing_bytes(job, max(1, gpu))
         else:
             held = retention_bytes(job, 1) if "retention" in job.rule else answering_bytes(job)
         yield Place(gpu, 1, Spread(), held)
+
+
+def computes_on_all(job: Job) -> bool:
+    """Whether a job computes on all GPUs that it holds, as training and vLLM do; others take one after the other."""
+    engine = job.study.teacher(job.teacher).engine if job.teacher else job.study.writing.engine
+    return job.rule == "fine_tune" or (job.rule in WRITE and engine == "vllm")
 
 
 def _gpu_counts(job: Job, possible: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sys2ft.analysis.bootstrap import Arm, Resampler
+from sys2ft.analysis.bootstrap import Resampler
 from sys2ft.words import word_runs, words_of
 
 Row = Mapping[str, Any]
@@ -167,12 +167,12 @@ def estimate_share(name: str, credits: Sequence[tuple[str, float]], chance: floa
     number = {item: index for index, item in enumerate(items)}
     which = [number[item] for item, _ in credits]
     counts = np.bincount(which).astype(float)
-    arm = Arm(np.bincount(which, weights=[credit for _, credit in credits])[None], counts)
+    sums = np.bincount(which, weights=[credit for _, credit in credits])
     if len(items) < 2:  # one cluster says nothing
-        return Finding(name, arm.mean(), 0.0, 1.0, chance, len(credits))
-    resampler = Resampler(len(items), 1, DRAWS, seed=0)
-    interval = resampler.interval(arm.mean(), resampler.draw(arm), LEVEL, power=0.8)
-    return Finding(name, arm.mean(), interval.low, interval.high, chance, len(credits))
+        return Finding(name, float(sums.sum() / counts.sum()), 0.0, 1.0, chance, len(credits))
+    resampler = Resampler(len(items), DRAWS, seed=0)
+    found = resampler.intervals(sums[None, None], counts, LEVEL, power=0.8, bounds=(0, 1))[0]
+    return Finding(name, found.estimate, found.low, found.high, chance, len(credits))
 
 
 # --------------------------------------------------------------------------------------------------------------- rules

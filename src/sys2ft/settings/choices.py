@@ -167,6 +167,17 @@ class ScalingSettings(Frozen):
     """With fewer sizes of models no law is said to be identified: one is left out to be predicted, by two or more."""
 
 
+class ReportSettings(Frozen):
+    """How much stands in the report, whose size it bounds; all of it stands in the tables."""
+
+    cells: int = Field(24, ge=0)
+    """Cells that can be looked at, so chosen that each name of an axis is among them about equally often."""
+    items: int = Field(1, ge=1)
+    """Items of each of them, the first of the split."""
+    rows: int = Field(20_000, ge=1)
+    """Rows of a table at most, the first ones."""
+
+
 class GridSettings(Frozen):
     """What is run: names from the catalogue for each axis."""
 

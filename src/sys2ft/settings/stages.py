@@ -20,6 +20,7 @@ from sys2ft.settings.catalogue import (
 from sys2ft.settings.choices import (
     FilterSettings,
     GridSettings,
+    ReportSettings,
     ScoringSettings,
     StatisticsSettings,
     WritingSettings,
@@ -137,8 +138,10 @@ class EstimateEffectsStage(Frozen):
     """What `estimate_effects` is told."""
 
     statistics: StatisticsSettings
-    shadow_pairs: tuple[tuple[str, str], ...]
-    """(protocol, the same protocol shadowed)."""
+    models: tuple[str, ...]
+    """In the order of the grid: each is compared with the one before it."""
+    shadow_pairs: tuple[tuple[str, str, str], ...]
+    """(protocol, the same shadowed, by what: own_news, other_news or filler, with `+loss` where that is trained)."""
 
 
 class CurvesStage(Frozen):
@@ -165,6 +168,25 @@ class FitScalingLawStage(CurvesStage):
     """What `fit_scaling_law` is told; its draws are fewer, as each is a fit."""
 
     min_sizes: int
+
+
+class DrawFiguresStage(Frozen):
+    """What `draw_figures` is told."""
+
+    grid: GridSettings
+    """The order in which names stand."""
+    level: float
+    """Of the intervals."""
+
+
+class BuildReportStage(DrawFiguresStage):
+    """What `build_report` is told."""
+
+    report: ReportSettings
+    cells: int
+    """Of the whole grid."""
+    shown: tuple[str, ...]
+    """The cells that can be looked at, by their paths."""
 
 
 class BuildTablesStage(Frozen):

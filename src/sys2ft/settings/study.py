@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from sys2ft.errors import InputError, explain_validation, suggest_name
-from sys2ft.grid import AXES, NONE, Cell
+from sys2ft.grid import AXES, NONE, Cell, spread_cells
 from sys2ft.settings.base import WRITTEN, Frozen, Mode, Name
 from sys2ft.settings.catalogue import (
     KindSettings,
@@ -24,6 +24,7 @@ from sys2ft.settings.choices import (
     FilterSettings,
     GridSettings,
     PromptSettings,
+    ReportSettings,
     RetentionSettings,
     ScalingSettings,
     ScoringSettings,
@@ -34,9 +35,11 @@ from sys2ft.settings.choices import (
 from sys2ft.settings.prompts import KindPrompts, load_prompts
 from sys2ft.settings.resources import DeviceName
 from sys2ft.settings.stages import (
+    BuildReportStage,
     BuildTablesStage,
     ComposeTrainingStage,
     CurvesStage,
+    DrawFiguresStage,
     EstimateEffectsStage,
     FilterStudyStage,
     FineTuneStage,
@@ -78,6 +81,7 @@ class Study(Frozen):
     retention: RetentionSettings = RetentionSettings()
     statistics: StatisticsSettings = StatisticsSettings()
     scaling: ScalingSettings = ScalingSettings()
+    report: ReportSettings = ReportSettings()
     grid: GridSettings
 
     @field_validator("results")
@@ -90,6 +94,10 @@ class Study(Frozen):
     def cells(self) -> list[Cell]:
         """All cells of the grid."""
         return self.grid.cells({name: bool(self.kinds_of(name)) for name in self.protocols})
+
+    def shown_cells(self) -> list[Cell]:
+        """The cells that can be looked at in the report."""
+        return spread_cells(self.cells(), self.report.cells)
 
     def parts(self, protocol: str) -> tuple[Part, ...]:
         """The protocols that a mix consists of; any other consists of itself."""
@@ -234,13 +242,13 @@ class Study(Frozen):
         """Settings of `estimate_effects`."""
         chosen = {name: self.protocols[name] for name in self.grid.protocol}
         pairs = tuple(
-            (plain, shadowed)
+            (plain, shadowed, protocol.prefix + ("+loss" if protocol.prefix_loss else ""))
             for shadowed, protocol in chosen.items()
             if protocol.prefix != "none"
             for plain, other in chosen.items()
             if other == protocol.model_copy(update={"prefix": "none", "prefix_loss": False})
         )
-        return EstimateEffectsStage(statistics=self.statistics, shadow_pairs=pairs)
+        return EstimateEffectsStage(statistics=self.statistics, models=self.grid.model, shadow_pairs=pairs)
 
     def trace_learning_stage(self) -> CurvesStage:
         """Settings of `trace_learning`."""
@@ -258,6 +266,16 @@ class Study(Frozen):
             "milestones": self.budget.milestones,
             **self.statistics.model_dump(include={"level", "min_items", "seed"}),
         }
+
+    def draw_figures_stage(self) -> DrawFiguresStage:
+        """Settings of `draw_figures`."""
+        return DrawFiguresStage(grid=self.grid, level=self.statistics.level)
+
+    def build_report_stage(self) -> BuildReportStage:
+        """Settings of `build_report`."""
+        shown = tuple(cell.path for cell in self.shown_cells())
+        told = self.draw_figures_stage().model_dump()
+        return BuildReportStage(**told, report=self.report, cells=len(self.cells()), shown=shown)
 
     def build_tables_stage(self) -> BuildTablesStage:
         """Settings of `build_tables`."""
@@ -293,7 +311,7 @@ def _known_keys(config: Mapping[str, Any]) -> dict[str, list[str]]:
         "": Study, "prompts": PromptSettings, "budget": BudgetSettings, "filters": FilterSettings,
         "training": TrainingSettings, "scoring": ScoringSettings, "writing": WritingSettings,
         "retention": RetentionSettings, "statistics": StatisticsSettings, "scaling": ScalingSettings,
-        "grid": GridSettings,
+        "report": ReportSettings, "grid": GridSettings,
     }  # fmt: skip
     catalogue: dict[str, type[Frozen]] = {
         "models": ModelSettings, "methods": MethodSettings, "protocols": ProtocolSettings,

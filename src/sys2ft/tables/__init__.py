@@ -4,6 +4,7 @@ Keys of the path are columns too, so that a table can be read apart from its pla
 """
 
 from sys2ft.tables.columns import name_of
+from sys2ft.tables.digests import content_digest
 from sys2ft.tables.files import (
     atomic_path,
     build_table,
@@ -13,7 +14,7 @@ from sys2ft.tables.files import (
     read_table,
     write_table,
 )
-from sys2ft.tables.findings import ANSWERS, AUDIT, CELLS, DYNAMICS, EFFECTS, RETENTION, SCALING
+from sys2ft.tables.findings import ANSWERS, AUDIT, CELLS, DYNAMICS, EFFECTS, PROVENANCE, RETENTION, SCALING
 from sys2ft.tables.stages import COMPLETIONS, ITEMS, QUESTIONS, REPLAY, SEQUENCES, STUDY, STUDY_COUNTS, TRAIN_LOG
 
 SCHEMAS = {
@@ -25,7 +26,7 @@ SCHEMAS = {
 }  # fmt: skip
 
 __all__ = [
-    "ANSWERS", "AUDIT", "CELLS", "COMPLETIONS", "DYNAMICS", "EFFECTS", "ITEMS", "QUESTIONS", "REPLAY", "RETENTION",
-    "SCALING", "SCHEMAS", "SEQUENCES", "STUDY", "STUDY_COUNTS", "TRAIN_LOG", "atomic_path", "build_table", "csv_bytes",
-    "name_of", "read_batches", "read_rows", "read_table", "write_table",
+    "ANSWERS", "AUDIT", "CELLS", "COMPLETIONS", "DYNAMICS", "EFFECTS", "ITEMS", "PROVENANCE", "QUESTIONS", "REPLAY",
+    "RETENTION", "SCALING", "SCHEMAS", "SEQUENCES", "STUDY", "STUDY_COUNTS", "TRAIN_LOG", "atomic_path", "build_table",
+    "content_digest", "csv_bytes", "name_of", "read_batches", "read_rows", "read_table", "write_table",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from sys2ft.tables.columns import name_of
 
@@ -51,18 +52,24 @@ def build_table(
     return pa.Table.from_pylist(full, schema=schema)
 
 
-def write_table(table: pa.Table, path: str | Path, settings: Mapping[str, Any] | None = None) -> None:
+def write_table(
+    table: pa.Table, path: str | Path, settings: Mapping[str, Any] | None = None, origin: BaseModel | None = None
+) -> None:
     """Write Parquet (zstd), or CSV where the path says so; whole or not at all.
 
     Args:
         settings: what made the table; kept in the file's metadata under `sys2ft`.
+        origin: where it comes from (`sys2ft.origins`); kept there under `origin`.
     """
     with atomic_path(path) as temporary:
         if str(path).endswith(".csv"):
             temporary.write_bytes(csv_bytes(table))
             return
-        if settings is not None:
-            table = table.replace_schema_metadata({"sys2ft": json.dumps(settings, sort_keys=True)})
+        kept = {} if settings is None else {"sys2ft": json.dumps(settings, sort_keys=True)}
+        if origin is not None:
+            kept["origin"] = origin.model_dump_json(exclude_defaults=True)
+        if kept:
+            table = table.replace_schema_metadata(kept)
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
@@ -82,21 +89,31 @@ def _flatten(table: pa.Table) -> pa.Table:
     return table
 
 
-def read_table(schema: pa.Schema, path: str | Path) -> pa.Table:
+def read_table(schema: pa.Schema, path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table, and check the sums of its pages and that it has the columns of its schema.
+
+    Args:
+        columns: those that are wanted, their texts as dictionaries, which takes far less memory; None: all as they are.
 
     Raises:
         ValueError: the file is damaged, or holds other columns and was written by another version.
     """
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        found = file.schema_arrow
+        table = file.read() if columns is None else _read_columns(path, schema, columns)
     except FileNotFoundError:
         raise
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it and run again") from error
-    if table.schema.remove_metadata() != schema.remove_metadata():
+    if found.remove_metadata() != schema.remove_metadata():
         raise ValueError(f"{path} does not have the columns of the table '{name_of(schema)}': delete it and run again")
     return table
+
+
+def _read_columns(path: str | Path, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
+    return pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts).read(columns=list(columns))
 
 
 def read_batches(

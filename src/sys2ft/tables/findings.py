@@ -27,6 +27,39 @@ RETENTION = make_schema(
     ("higher_is_better", pa.bool_(), "Whether a larger value is a better one."),
     ("adapter", pa.string(), "Digest of the adapter that answered; null for the base model."),
 )
+PROVENANCE = (
+    ("revision", pa.string(), "The learner's: a commit, or a digest of its file."),
+    ("model_digest", pa.string(), "Of the learner as it was prepared: revision, precision, converted files."),
+    ("items_digest", pa.string(), "Of the rows of `items` that were asked about."),
+    ("questions_digest", pa.string(), "Of the rows of `questions` that were asked."),
+    (
+        "studies",
+        pa.list_(
+            pa.struct(
+                [
+                    ("kind", pa.string()),
+                    ("prompts_version", pa.int32()),
+                    ("teacher_revision", pa.string()),
+                    ("digest", pa.string()),
+                ]
+            )
+        ),
+        "Each kind of its study data: version of the prompts, revision of the teacher, digest of the study rows.",
+    ),
+    ("sequences_digest", pa.string(), "Of the training rows that it was trained on."),
+    ("adapters_digest", pa.string(), "Of what was learned, milestones too, as it answered."),
+    (
+        "code_versions",
+        pa.list_(pa.struct([("stage", pa.string()), ("version", pa.int32())])),
+        "Of the code of each stage on its way, when it ran.",
+    ),
+    (
+        "environment",
+        pa.list_(pa.struct([("package", pa.string()), ("version", pa.string())])),
+        "Versions of Python and of packages where it was trained.",
+    ),
+)
+"""Null where it was written before origins were kept; `sys2ft.origins` says how a digest is computed."""
 CELLS = make_schema(
     "cells",
     *CELL,
@@ -51,6 +84,7 @@ CELLS = make_schema(
     ("last_loss", pa.float64(), "Loss of the last step, mean over items."),
     ("train_seconds", pa.float64(), "Wall time of the training steps."),
     ("useful_share", pa.float64(), "The same over all steps."),
+    *PROVENANCE,
 )
 AUDIT = make_schema(
     "audit",
@@ -71,8 +105,17 @@ EFFECTS = make_schema(
     ("teacher", pa.string(), "Who wrote the study data."),
     ("split", pa.string(), "The set of items; 'all' for all of the grid."),
     ("mode", pa.string(), "As in `answers`; of retention_change the task, its metric and, of several, the filter."),
-    ("measure", pa.string(), "closed_book, in_context, other_news, closed_book_gain, ft_icl_gap, ..."),
-    ("versus", pa.string(), "The protocol compared with, in shadowing and protocol_contrast; else null."),
+    ("measure", pa.string(), "closed_book, in_context, closed_book_gain, ft_icl_gap, ..."),
+    (
+        "versus",
+        pa.string(),
+        "Compared with: the protocol, in shadowing and protocol_contrast; the model, in size_contrast; else null.",
+    ),
+    (
+        "prefix",
+        pa.string(),
+        "In shadowing what stands before: own_news, other_news, filler, with `+loss` where it is trained; else null.",
+    ),
     ("items", pa.int32(), "Items: the clusters of the bootstrap."),
     ("questions", pa.int32(), "Questions."),
     ("seeds", pa.int32(), "Seeds of the tuned model."),
@@ -84,8 +127,13 @@ EFFECTS = make_schema(
     ("estimate", pa.float64(), "The measure; null where it is undefined."),
     ("low", pa.float64(), "Lower end of its interval."),
     ("high", pa.float64(), "Upper end of its interval."),
-    ("p", pa.float64(), "Two-sided test of no difference; null for a plain accuracy."),
+    (
+        "p",
+        pa.float64(),
+        "Two-sided test that net is 0 (of retention_change, the change itself); null without a control.",
+    ),
     ("p_holm", pa.float64(), "The same, corrected within its family (Holm)."),
+    ("family", pa.string(), "What is corrected together, of one control, mode and split."),
     ("control", pa.string(), "The control it stands beside."),
     ("control_estimate", pa.float64(), "The same measure under the control."),
     ("control_low", pa.float64(), "Lower end of its interval."),
@@ -93,7 +141,11 @@ EFFECTS = make_schema(
     ("net", pa.float64(), "Measure minus control, paired on the same questions."),
     ("net_low", pa.float64(), "Lower end of its interval."),
     ("net_high", pa.float64(), "Upper end of its interval."),
-    ("detectable", pa.float64(), "The smallest net difference this design finds with the stated power."),
+    (
+        "detectable",
+        pa.float64(),
+        "The smallest net that this design finds with the stated power; without a control, of the measure itself.",
+    ),
     ("verdict", pa.string(), "In words: what the interval and the control allow to say."),
 )
 LEARNED = (

@@ -1,0 +1,1 @@
+"""What people look at: figures, and one page with verdicts, tables, worked examples and provenance."""
