@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sys2ft.commands import cluster, code, news, results, study
+from sys2ft.commands import cluster, code, news, power, results, study
 from sys2ft.errors import InputError
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "show": results.show, "table": results.table, "explain": results.explain, "plan": study.plan, "bill": study.bill,
     "verify": study.verify, "check": news.check, "export": news.export, "import": news.bring,
     "orphans": cluster.orphans, "submit": cluster.submit, "code-version": code.code_version,
+    "power": power.power,
 }  # fmt: skip
 
 
@@ -38,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="print a table of the results")
     table.add_argument("name", choices=["effects", "cells"])
     table.add_argument("--split", help="of the effects (default: all splits taken together)")
+    table.add_argument("--measure", help="of the effects (default: all)")
     explain = commands.add_parser("explain", help="what a row of a table was made from, and whether it is still that")
     explain.add_argument("path", type=Path, help="results/tables/effects.parquet, or another one whose rows name cells")
     explain.add_argument("--row", type=int, help="its number, from 0")
@@ -76,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name in ("partition", "account", "qos"):
         submit.add_argument(f"--{name}", help="of SLURM")
     submit.add_argument("--detach", action="store_true", help="do not wait for its end")
+    _add_power(commands.add_parser("power", help="the differences that a study can detect, before it is run"))
     version = commands.add_parser("code-version", help="say whether a change of code changes a stage's results")
     version.add_argument("--stage", default="all", help="one, several with commas, or all that moved (the default)")
     version.add_argument("--results", choices=["changed", "same"], help="without it: name the stages to speak of")
@@ -87,3 +90,22 @@ def build_parser() -> argparse.ArgumentParser:
             "--configfile", nargs="+", default=[], metavar="FILE", help="the study's, as Snakemake is given them"
         )
     return parser
+
+
+def _add_power(parser: argparse.ArgumentParser) -> None:
+    """The options of `sys2ft power`."""
+    parser.add_argument("--items", type=int, required=True)
+    parser.add_argument("--questions", type=int, required=True, help="of each item")
+    parser.add_argument("--icc", type=float, help="correlation of two questions of an item (default: 0.15)")
+    parser.add_argument("--results", type=Path, help="a results folder to estimate it from")
+    parser.add_argument("--seeds", type=int, default=1, help="(default: %(default)s)")
+    for name, default, text in (
+        ("accuracy", 0.5, "that is expected"),
+        ("correlation", 0.5, "of two arms' answers to a question"),
+        ("seed-correlation", 0.75, "of two seeds' answers to a question"),
+        ("level", 0.95, "of the intervals"),
+        ("power", 0.8, "with which a difference is to be found"),
+    ):
+        parser.add_argument(f"--{name}", type=float, default=default, help=f"{text} (default: %(default)s)")
+    parser.add_argument("--difference", type=float, help="how many items does it need? 0.05 is 5 points")
+    parser.add_argument("--format", choices=["table", "json"], default="table")

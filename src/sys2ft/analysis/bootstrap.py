@@ -3,8 +3,8 @@
 Questions of one item are correlated, so items are drawn, not questions. All quantities use the same draws: a difference
 of two of them is thus paired. Two seeds or three are too few to draw from, and drawing them beside the items (the
 product bootstrap of Owen and Eckles 2012) counts what neither explains three times. So what the seeds vary by beyond
-that is estimated (the variance component of a crossed design, method of moments: Searle, Casella and McCulloch 1992,
-section 4.3) and drawn from a normal distribution.
+that is estimated (the variance component of a crossed design, by its mean squares: Searle, Casella and McCulloch 1992,
+"Variance Components") and drawn from a normal distribution.
 
 With few items plain percentile intervals are too narrow. Ours are *expanded* percentile intervals (Hesterberg 2015,
 "What Teachers Should Know About the Bootstrap", section 4.3): the percentiles are taken further out, so that for a mean

@@ -72,7 +72,7 @@ def read_scores(table: pa.Table) -> Iterator[tuple[str, Scores]]:
     Args:
         table: `COLUMNS` of the table `answers`.
     """
-    codes, names = encode(table)
+    codes, names = encode(table.select(COLUMNS))
     correct = table["correct"]
     read = ~correct.is_null().to_numpy()
     values = pc.fill_null(correct, 0.0).to_numpy()

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from sys2ft.commands import parse_cell
 from sys2ft.errors import InputError
+from sys2ft.grid import NONE
 
 EFFECT_COLUMNS = (
-    "protocol", "mode", "measure", "versus", "estimate", "low", "high", "control", "control_estimate", "net",
-    "net_low", "net_high", "detectable", "unread_share", "verdict",
+    "protocol", "mode", "measure", "versus", "prefix", "estimate", "low", "high", "control", "control_estimate", "net",
+    "net_low", "net_high", "detectable", "p_holm", "unread_share", "verdict",
 )  # fmt: skip
+MAY_BE_EMPTY = ("versus", "prefix", "unread_share")
+P_VALUES = ("p", "p_holm")
 
 
 def show(args: argparse.Namespace) -> None:
@@ -37,20 +40,29 @@ def table(args: argparse.Namespace) -> None:
         split = args.split or splits[0]
         if split not in splits:
             raise InputError(path, "split", f"there is no split '{split}'", f"use one of: {', '.join(splits)}")
-        shown = [row for row in rows if row["split"] == split]
-        models = list(dict.fromkeys((row["model"], row["method"], row["teacher"]) for row in shown))
-        varying = [name for i, name in enumerate(("model", "method", "teacher")) if len({m[i] for m in models}) > 2]
-        first = shown[0]
-        names = ", ".join(dict.fromkeys(model for model, _, _ in models))
-        print(f"effects on split '{split}': {first['items']} items, {first['questions']} questions, model {names}")
-        print(
-            "accuracies and differences in percent; of gap_closed in percent of the gap, of perplexities in 0.01 nats"
-        )
-        print(format_rows(shown, [*varying, *EFFECT_COLUMNS], percent=True))
+        measures = list(dict.fromkeys(row["measure"] for row in rows))
+        if args.measure and args.measure not in measures:
+            mend = f"use one of: {', '.join(measures)}"
+            raise InputError(path, "measure", f"there is no measure '{args.measure}'", mend)
+        _print_effects([row for row in rows if row["split"] == split and args.measure in (None, row["measure"])], split)
     else:  # where a cell comes from is told by `explain`
         print(format_rows(rows, [name for name in rows[0] if name not in {told for told, _, _ in PROVENANCE}]))
     folder = path.parent
     print(f"\ntables: {', '.join(str(folder / name) for name in sorted(p.name for p in folder.iterdir()))}")
+
+
+def _print_effects(rows: Sequence[dict], split: str) -> None:
+    """Effects as text, without columns that say nothing here."""
+    if not rows:
+        print(f"no such effects on split '{split}'")
+        return
+    names = {key: list(dict.fromkeys(row[key] for row in rows)) for key in ("model", "method", "teacher")}
+    varying = [key for key, found in names.items() if len({*found} - {NONE}) > 1]
+    items, questions = (max(row[name] for row in rows) for name in ("items", "questions"))
+    print(f"effects on split '{split}': {items} items, {questions} questions, model {', '.join(names['model'])}")
+    print("accuracies and differences in percent; of gap_closed in percent of the gap, of perplexities in 0.01 nats")
+    columns = [name for name in EFFECT_COLUMNS if name not in MAY_BE_EMPTY or any(row[name] for row in rows)]
+    print(format_rows(rows, [*varying, *columns], percent=True))
 
 
 def explain(args: argparse.Namespace) -> None:
@@ -71,15 +83,15 @@ def explain(args: argparse.Namespace) -> None:
 
 
 def format_rows(rows: Sequence[dict], columns: Sequence[str], percent: bool = False) -> str:
-    """Rows as aligned text; numbers as percentages where asked, nothing for null."""
+    """Rows as aligned text; numbers but p values as percentages where asked, nothing for null."""
 
-    def _text_of(value: object) -> str:
+    def _text_of(value: object, column: str) -> str:
         if value is None:
             return ""
         if isinstance(value, float):
-            return f"{100 * value:.1f}" if percent else f"{value:.4g}"
+            return f"{100 * value:.1f}" if percent and column not in P_VALUES else f"{value:.{2 if percent else 4}g}"
         return str(value)
 
-    lines = [list(columns), *([_text_of(row[column]) for column in columns] for row in rows)]
+    lines = [list(columns), *([_text_of(row[column], column) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
