@@ -17,7 +17,7 @@ from sys2ft.explain.report import as_data, as_text
 from sys2ft.explain.rows import choose_row
 from sys2ft.paths import cell_path, study_path
 from sys2ft.tables import CELLS as CELLS_SCHEMA
-from sys2ft.tables import read_rows
+from sys2ft.tables import DYNAMICS, build_table, read_rows, write_table
 from tests.unit.made_study import CELLS, gather, make_study
 
 EFFECTS = Path("results/made/tables/effects.parquet")
@@ -155,6 +155,19 @@ def test_rows_of_other_tables_are_walked_too(table, keys, tables):
     assert account.damage == []
     assert account.recomputed is None
     assert "for rows of effects only" in "\n".join(as_text(account))
+
+
+def test_a_point_of_a_learning_curve_is_walked_to_its_cells_and_base():
+    keys = {"model": "m", "method": "lora", "protocol": "self_qa", "teacher": "t", "split": "all", "mode": "cloze"}
+    row = dict.fromkeys(DYNAMICS.names) | keys | {"measure": "closed_book", "control": "none", "samples_seen": 1}
+    path = EFFECTS.with_name("dynamics.parquet")
+    write_table(build_table(DYNAMICS, [row]), path)
+    account = explain(path, 0, ())
+    assert [table.who for table in account.tables] == ["base", "tuned", "tuned"]
+    assert account.damage == []
+    row |= {"mode": "none", "measure": "loss"}
+    write_table(build_table(DYNAMICS, [row]), path)
+    assert cell_path("results/made", "train_log", CELL) in explain(path, 0, ()).checks
 
 
 def test_a_base_is_explained_without_cells():
