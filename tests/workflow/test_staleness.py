@@ -236,7 +236,7 @@ def test_a_deleted_twin_of_a_table_is_made_again():
     content = twin.read_bytes()
     twin.unlink()
     try:
-        assert jobs() == {("estimate_effects",)}
+        assert jobs() == {("estimate_effects",)} | REPORT
     finally:
         twin.write_bytes(content)
 
