@@ -227,7 +227,7 @@ def assert_same_results(project: Path, reference: Path) -> None:
         path.relative_to(project): _sha256(path) for path in project.glob("results/smoke/**/*.safetensors")
     }
     tables = sorted(path.relative_to(reference) for path in reference.glob("results/smoke/tables/*.parquet"))
-    assert len(tables) == 5
+    assert len(tables) == 7
     for path in tables:
         assert_same_table(project / path, reference / path)
 

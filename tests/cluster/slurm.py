@@ -154,7 +154,7 @@ class Cluster:
         if len(self.daemons) > 1:
             call("scancel", "--user=root")
             call("scancel", "--full", "--signal=KILL", "--user=root")
-            _until(lambda: not call("squeue", "--noheader", "--states=RUNNING,COMPLETING").strip(), 30)
+            _until(lambda: not call("squeue", "--noheader", "--states=RUNNING,COMPLETING").strip(), 60)
         for daemon in reversed(self.daemons):
             daemon.terminate()
             try:
@@ -205,7 +205,7 @@ class Cluster:
             self.daemons.append(subprocess.Popen(command, **told, start_new_session=True, preexec_fn=_end_with_parent))
 
     def _wait(self, daemon: str, is_ready) -> None:
-        if not _until(is_ready, 30):
+        if not _until(is_ready, 120):  # of a machine that has much else to do
             said = "\n".join(path.read_text()[-1500:] for path in sorted(self.folder.glob(f"{daemon}*.log")))
             raise TimeoutError(f"{daemon} is not ready: {said}")
 

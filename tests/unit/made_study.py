@@ -18,17 +18,19 @@ from sys2ft.tables import build_table, write_table
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 GRID = {
-    "model": ("m",), "method": ("lora",), "protocol": ("naive", "self_qa"), "teacher": ("t",), "split": ("s",),
+    "model": ("m", "n"), "method": ("lora",), "protocol": ("naive", "self_qa"), "teacher": ("t",), "split": ("s",),
     "seed": (0, 1),
 }  # fmt: skip
 TABLES = BuildTablesStage(
     grid=GridSettings(**GRID), kinds={"naive": (), "self_qa": ("self_qa",)}, methods={"lora": "lora"}, match="samples",
     amount=2, answers={"s": ("answers",)},
 )  # fmt: skip
-EFFECTS = EstimateEffectsStage(statistics=StatisticsSettings(draws=100, min_items=2), models=("m",), shadow_pairs=())
+EFFECTS = EstimateEffectsStage(
+    statistics=StatisticsSettings(draws=100, min_items=2), models=GRID["model"], shadow_pairs=()
+)
 ITEMS = ("a", "b")
-CELLS = {(cell.protocol, cell.seed): cell for cell in TABLES.cells()}
-# A digit a question, right or wrong, of two items with two questions each.
+CELLS = {(cell.protocol, cell.seed): cell for cell in TABLES.cells() if cell.model == "m"}
+# A digit a question, right or wrong, of two items with two questions each; of the model n the other way round.
 RIGHT = {
     (None, "closed_book", NONE): "1000", (None, "closed_book", "blank_question"): "0100",
     (None, "in_context", NONE): "1110", (None, "in_context", "blank_question"): "1000",
@@ -59,7 +61,6 @@ def write(schema: pa.Schema, rows: list[dict], path: str, script: str, revision:
 def make_study(results: str) -> None:
     """Write all that the study leaves, tables and all."""
     first = next(iter(CELLS.values()))
-    model = _model(Path(cell_path(results, "model", first)))
     news = Path("news.yaml")
     news.write_text("split: s\n")
     items = [{"split": "s", "item": item, "title": item, "text": f"News of {item}."} for item in ITEMS]
@@ -68,15 +69,17 @@ def make_study(results: str) -> None:
         "items": write(tables.ITEMS, items, cell_path(results, "items", first), "validate_news", news=news),
         "questions": write(tables.QUESTIONS, asked, cell_path(results, "questions", first), "validate_news", news=news),
     }
-    for cell in CELLS.values():
-        sequences = _sequences(results, cell, model, told)
-        _trained(results, cell, model, sequences, told)
-    base = {"model": "m", "split": "s", **dict.fromkeys(("method", "protocol", "teacher"), NONE)}
-    path = artefact_path(results, "base_answers", model="m", split="s")
-    write(tables.ANSWERS, _answers(base, None), path, "score_base", model=model, **told)
-    retained = [{**base, "split": NONE, **row} for row in _retained(NONE, 0.5)]
-    path = artefact_path(results, "base_retention", model="m")
-    write(tables.RETENTION, retained, path, "score_base_retention", model=model)
+    models = {name: _model(Path(artefact_path(results, "model", model=name))) for name in GRID["model"]}
+    for cell in TABLES.cells():
+        sequences = _sequences(results, cell, models[cell.model], told)
+        _trained(results, cell, models[cell.model], sequences, told)
+    for name, model in models.items():
+        base = {"model": name, "split": "s", **dict.fromkeys(("method", "protocol", "teacher"), NONE)}
+        path = artefact_path(results, "base_answers", model=name, split="s")
+        write(tables.ANSWERS, _answers(base, None), path, "score_base", model=model, **told)
+        retained = [{**base, "split": NONE, **row} for row in _retained(NONE, 0.5)]
+        path = artefact_path(results, "base_retention", model=name)
+        write(tables.RETENTION, retained, path, "score_base_retention", model=model)
     gather(results)
 
 
@@ -159,7 +162,7 @@ def _answers(keys: dict, protocol: str | None) -> list[dict]:
          "samples_seen": 1 if milestone else 2, "milestone": milestone, "correct": 0.0 if milestone else float(right)}
         for milestone in ([False] if protocol is None else [True, False])
         for (_, condition, control), text in asked.items()
-        for name, right in zip(_questions(), text, strict=True)
+        for name, right in zip(_questions(), text if keys["model"] == "m" else text[::-1], strict=True)
     ]  # fmt: skip
 
 

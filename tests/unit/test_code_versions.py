@@ -475,6 +475,8 @@ def test_a_new_schema_that_no_stage_uses_changes_none(tree):
         ("src/sys2ft/evaluation/harness.py", "open_tasks", {"score_base_retention", "score_retention"}),
         ("src/sys2ft/news/audit.py", "audit", {"audit_dataset"}),
         ("src/sys2ft/analysis/effects.py", "estimate_effects", {"estimate_effects"}),
+        ("src/sys2ft/analysis/dynamics.py", "trace_learning", {"trace_learning"}),
+        ("src/sys2ft/analysis/fitting.py", "fit", {"fit_scaling_law"}),
         ("src/sys2ft/tables/files.py", "write_table", set(STAGES) - {"prepare_model"}),
         ("workflow/scripts/fine_tune.py", "main", {"fine_tune"}),
     ],

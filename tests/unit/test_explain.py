@@ -12,15 +12,16 @@ import pytest
 from sys2ft.cli import main
 from sys2ft.errors import InputError
 from sys2ft.explain.account import explain
+from sys2ft.explain.estimates import recompute
 from sys2ft.explain.report import as_data, as_text
 from sys2ft.explain.rows import choose_row
 from sys2ft.paths import cell_path, study_path
 from sys2ft.tables import CELLS as CELLS_SCHEMA
-from sys2ft.tables import read_rows
+from sys2ft.tables import DYNAMICS, build_table, read_rows, write_table
 from tests.unit.made_study import CELLS, gather, make_study
 
 EFFECTS = Path("results/made/tables/effects.parquet")
-GAIN = ("protocol=self_qa", "measure=closed_book_gain", "control=blank_question")
+GAIN = ("model=m", "protocol=self_qa", "measure=closed_book_gain", "control=blank_question")
 CLOSED = ("condition=closed_book", "control=none")
 CELL = CELLS["self_qa", 1]
 
@@ -93,7 +94,7 @@ def test_every_effect_is_computed_again_to_the_same(made, monkeypatch):
         found.add(row["measure"])
     assert found == {
         "closed_book", "in_context", "in_context_gain", "closed_book_gain", "ft_icl_gap", "gap_closed",
-        "protocol_contrast", "retention_change",
+        "protocol_contrast", "size_contrast", "retention_change",
     }  # fmt: skip
 
 
@@ -142,10 +143,10 @@ def test_text_and_data_tell_the_same():
 @pytest.mark.parametrize(
     ("table", "keys", "tables"),
     [
-        ("answers", ("protocol=self_qa", "seed=1", "question_id=a-q1", *CLOSED, "milestone=false"), 1),
-        ("answers", ("protocol=none", "question_id=b-q2", *CLOSED), 1),
-        ("retention", ("protocol=naive", "seed=0", "item=b", "document=2"), 1),
-        ("cells", ("protocol=naive", "seed=0"), 4),
+        ("answers", ("model=m", "protocol=self_qa", "seed=1", "question_id=a-q1", *CLOSED, "milestone=false"), 1),
+        ("answers", ("model=m", "protocol=none", "question_id=b-q2", *CLOSED), 1),
+        ("retention", ("model=m", "protocol=naive", "seed=0", "item=b", "document=2"), 1),
+        ("cells", ("model=m", "protocol=naive", "seed=0"), 4),
     ],
 )  # fmt: skip
 def test_rows_of_other_tables_are_walked_too(table, keys, tables):
@@ -156,8 +157,21 @@ def test_rows_of_other_tables_are_walked_too(table, keys, tables):
     assert "for rows of effects only" in "\n".join(as_text(account))
 
 
+def test_a_point_of_a_learning_curve_is_walked_to_its_cells_and_base():
+    keys = {"model": "m", "method": "lora", "protocol": "self_qa", "teacher": "t", "split": "all", "mode": "cloze"}
+    row = dict.fromkeys(DYNAMICS.names) | keys | {"measure": "closed_book", "control": "none", "samples_seen": 1}
+    path = EFFECTS.with_name("dynamics.parquet")
+    write_table(build_table(DYNAMICS, [row]), path)
+    account = explain(path, 0, ())
+    assert [table.who for table in account.tables] == ["base", "tuned", "tuned"]
+    assert account.damage == []
+    row |= {"mode": "none", "measure": "loss"}
+    write_table(build_table(DYNAMICS, [row]), path)
+    assert cell_path("results/made", "train_log", CELL) in explain(path, 0, ()).checks
+
+
 def test_a_base_is_explained_without_cells():
-    account = explain(EFFECTS, None, ("protocol=none", "measure=in_context_gain", "control=blank_question"))
+    account = explain(EFFECTS, None, ("model=m", "protocol=none", "measure=in_context_gain", "control=blank_question"))
     assert account.cells == []
     assert [environment["python"].count(".") for environment in account.environments] == [2]
     assert [stage for stage, _ in account.code_versions] == [
@@ -167,10 +181,34 @@ def test_a_base_is_explained_without_cells():
 
 
 def test_a_comparison_is_made_of_both_protocols():
-    account = explain(EFFECTS, None, ("protocol=self_qa", "measure=protocol_contrast"))
+    account = explain(EFFECTS, None, ("model=m", "protocol=self_qa", "measure=protocol_contrast"))
     assert [table.who for table in account.tables] == ["tuned", "tuned", "other", "other"]
     assert {cell["protocol"] for cell in account.cells} == {"self_qa", "naive"}
     assert account.recomputed.values["estimate"] == 0.25
+
+
+def test_a_comparison_of_sizes_is_made_of_both_models():
+    bases = explain(EFFECTS, None, ("protocol=none", "measure=size_contrast"))
+    assert [table.path.parent.parent.name for table in bases.tables] == ["model=n", "model=m"]
+    assert bases.cells == []
+    account = explain(EFFECTS, None, ("protocol=naive", "measure=size_contrast"))
+    assert [table.who for table in account.tables] == ["tuned", "tuned", "other", "other"]
+    assert [(cell["model"], cell["protocol"]) for cell in account.cells] == [("n", "naive")] * 2 + [("m", "naive")] * 2
+    assert account.recomputed.values["control_estimate"] == 0
+
+
+def test_only_questions_that_both_were_asked_and_seeds_that_were_asked_all_are_compared():
+    row = {"measure": "size_contrast", "versus": "m", "protocol": "p", "control": None, "estimate": 0.5}
+    asked = {"condition": "closed_book", "control": "none", "split": "s"}
+
+    def answers(told):
+        return [{**asked, "seed": seed, "question_id": name, "correct": right} for seed, name, right in told]
+
+    tuned = answers([(0, "a", 1.0), (0, "b", 1.0), (0, "c", 0.0), (1, "a", 1.0), (1, "b", 0.0), (1, "c", 0.0)])
+    other = answers([(0, "a", 1.0), (0, "b", None), (1, "a", 0.0)])
+    found = recompute(row, {"tuned": tuned, "other": other})
+    assert [(part.answers, part.mean) for part in found.parts] == [(2, 1.0), (2, 0.5)]
+    assert found.differing == []
 
 
 # --------------------------------------------------------------------------------------------------------------- damage
@@ -191,7 +229,9 @@ def test_edited_training_rows_are_found_and_named():
     assert line.startswith(f"{path}: its digest is ")
     assert cell_path("results/made", "train_log", CELL) in line
     assert "results/made/tables/cells.parquet" in line
-    assert damage(("protocol=naive", "measure=closed_book_gain", "control=blank_question")) == "", "of another cell"
+    assert damage(("model=m", "protocol=naive", "measure=closed_book_gain", "control=blank_question")) == "", (
+        "of another cell"
+    )
 
 
 @pytest.mark.parametrize(
@@ -291,7 +331,7 @@ def test_results_without_origins_are_walked_as_far_as_they_are_known(study):
 # --------------------------------------------------------------------------------------------------- which row is meant
 def test_keys_that_fit_several_rows_list_them():
     with pytest.raises(InputError) as error:
-        choose_row(EFFECTS, None, ["protocol=self_qa", "measure=closed_book_gain"])
+        choose_row(EFFECTS, None, ["model=m", "protocol=self_qa", "measure=closed_book_gain"])
     lines = str(error.value).splitlines()
     assert "2 rows are meant" in lines[0]
     assert [line.split(": ")[1] for line in lines[1:3]] == ["control=blank_question", "control=other_adapter"]
@@ -316,7 +356,7 @@ def test_a_row_that_is_not_there_gives_one_clear_error(number, keys, message):
 
 
 def test_a_null_is_written_as_nothing():
-    keys = ["protocol=self_qa", "measure=retention_change", "control="]
+    keys = ["model=m", "protocol=self_qa", "measure=retention_change", "control="]
     assert choose_row(EFFECTS, None, keys).row["control"] is None
 
 
@@ -330,7 +370,7 @@ def test_the_table_of_cells_must_be_there_and_fit(study):
     (study / "results/made/tables/cells.parquet").rename(study / "cells.parquet")
     with pytest.raises(InputError, match=r"cells\.parquet: missing"):
         explain(EFFECTS, None, GAIN)
-    rewrite(study / "cells.parquet", lambda rows: [row.update(model="n") for row in rows])
+    rewrite(study / "cells.parquet", lambda rows: [row.update(model="x") for row in rows])
     (study / "cells.parquet").rename(study / "results/made/tables/cells.parquet")
     with pytest.raises(InputError, match="has no cell of"):
         explain(EFFECTS, None, GAIN)

@@ -260,9 +260,10 @@ def test_a_drawn_curve_is_that_of_the_table():
 
 
 # ------------------------------------------------------------------------------------------------------------- verdicts
-def fitted(likelihood, error=0.1, points=48, **parameters):
+def fitted(likelihood, error=0.1, **parameters):
     told = {name: Limited(sum(limits) / 2, *limits) for name, limits in parameters.items()}
-    return Fitted(Fit(np.zeros(len(parameters)), 1.0, likelihood, points), told, Limited(error, 0, 1))
+    error = error if isinstance(error, Limited) else Limited(error, 0, 1)
+    return Fitted(Fit(np.zeros(len(parameters)), 1.0, likelihood, 48), told, error)
 
 
 def design(**chosen):
@@ -291,15 +292,20 @@ CURVED = {"start": (0, 0.1), "end": (0.7, 0.9), "scale": (1, 9), "exponent": (0.
         ("power", {"power": fitted(-80, **CURVED | {"exponent": (0.01, 0.011)})}, {},
          "not identifiable: the interval of exponent reaches its bounds"),
         ("log_linear", {"log_linear": fitted(-90, **LINE), "power": fitted(-80, **CURVED)}, {},
-         "identified: AICc +15.1 beside power"),
+         "rejected: AICc +15.1 beside power"),
         ("power_size", {"power_size": fitted(-80, **CURVED, size_exponent=(-5, 0.5))}, {},
          "not identifiable: the interval of size_exponent reaches its bounds"),
         ("log_linear", {"log_linear": fitted(-90, **LINE), "log_linear_size": fitted(-89, **SIZED_LINE)},
          {}, "identified: best supported; sizes collapse"),
         ("log_linear", {"log_linear": fitted(-90, **LINE), "log_linear_size": fitted(-70, **SIZED_LINE)},
-         {}, "identified: AICc +37.6 beside log_linear_size; sizes do not collapse: size_slope is not 0"),
+         {}, "rejected: AICc +37.6 beside log_linear_size; sizes do not collapse: size_slope is not 0"),
         ("log_linear", {"log_linear": fitted(-90, **LINE), "log_linear_size": fitted(-70, **LINE, size_slope=(-1, 1))},
-         {}, "identified: AICc +37.6 beside log_linear_size; sizes collapse"),
+         {}, "rejected: AICc +37.6 beside log_linear_size; sizes collapse"),
+        ("power", {"log_linear": fitted(-90.5, **LINE), "power": fitted(-89, **CURVED)}, {},
+         "identified: AICc +1.9 beside log_linear"),
+        ("log_linear", {"log_linear": fitted(-90, Limited(0.1, 0.09, 0.15), **LINE),
+                        "power": fitted(-92, Limited(0.05, 0.03, 0.08), **CURVED)}, {},
+         "identified: best supported; power predicts largest better"),
         ("constant", {"log_linear": fitted(-90, **LINE)}, {}, "reference: log_linear is identified"),
         ("constant", {"log_linear": fitted(-99, **LINE)}, {}, "reference: no form is identified"),
         ("power", {}, {"points": 6}, "not identifiable: points: 6, at least 7 are needed"),

@@ -71,6 +71,8 @@ def stages(study: Study) -> dict[tuple, dict[str, Any]]:
     """What every job of a study is told, by stage and what it is asked for."""
     told: dict[tuple, Any] = {
         ("estimate_effects",): study.estimate_effects_stage(),
+        ("trace_learning",): study.trace_learning_stage(),
+        ("fit_scaling_law",): study.fit_scaling_law_stage(),
         ("build_tables",): study.build_tables_stage(),
         ("score_retention",): study.score_retention_stage(),
     }
@@ -860,6 +862,7 @@ GENERATED = {("generate_study", SELF, kind) for kind in KINDS}
 FILTERED = {("filter_study", SELF, kind) for kind in KINDS}
 REPLAYED = {("prepare_replay", "general")}
 TABLES = {("build_tables",)}
+CURVES = {("trace_learning",), ("fit_scaling_law",)}
 
 
 def composed(*protocols: str) -> set[tuple]:
@@ -877,7 +880,7 @@ def studied(*kinds: str, teacher: str = SELF) -> set[tuple]:
 def test_the_wide_grid_has_jobs_of_every_kind():
     assert set(stages(load_study(WIDE))) == {
         ("prepare_model", SELF), ("validate_news", "mathematics"), ("validate_news", "events"), ("estimate_effects",),
-        ("score_retention",), *TRAINED, *TABLES, *SCORED, *COMPOSED, *GENERATED, *FILTERED, *REPLAYED,
+        ("score_retention",), *TRAINED, *TABLES, *CURVES, *SCORED, *COMPOSED, *GENERATED, *FILTERED, *REPLAYED,
     }  # fmt: skip
 
 
@@ -911,8 +914,8 @@ def test_the_wide_grid_has_jobs_of_every_kind():
         ("methods.lora.masked_input", {"share": 0.3}, TRAINED),
         ("methods.lora.lines", {"alpha": 0.2, "beta": 0.8}, TRAINED),
         ("methods.lora.distill_top_k", 20, TRAINED),
-        ("methods.lora.kind", "full", TRAINED | TABLES),
-        ("budget.milestones", True, TRAINED),
+        ("methods.lora.kind", "full", TRAINED | TABLES | CURVES),
+        ("budget.milestones", True, TRAINED | CURVES),
         ("protocols.self_qa.objective", "distill", composed("self_qa", *mixes_of("self_qa")) | {("estimate_effects",)}),
         ("models.smollm2-135m.dtype", "float32", {("prepare_model", SELF)}),
         ("budget.study_rows", 3, GENERATED | FILTERED),
@@ -926,7 +929,11 @@ def test_the_wide_grid_has_jobs_of_every_kind():
         ("retention.batch_size", 3, set()),
         ("retention.limit", 5, {("score_retention",)}),
         ("retention.tasks", ["gsm8k"], {("score_retention",)}),
-        ("statistics.draws", 500, {("estimate_effects",)}),
+        ("statistics.draws", 500, {("estimate_effects",), ("trace_learning",)}),
+        ("statistics.level", 0.9, {("estimate_effects",)} | CURVES),
+        ("statistics.power", 0.9, {("estimate_effects",)}),
+        ("scaling", {"draws": 300, "min_sizes": 3}, {("fit_scaling_law",)}),
+        ("scaling", {"draws": 200, "min_sizes": 4}, {("fit_scaling_law",)}),
     ],
 )
 def test_a_changed_setting_reaches_the_jobs_that_depend_on_it_and_no_others(path, value, told_otherwise):

@@ -193,6 +193,7 @@ def test_a_comment_in_the_code_and_white_space_in_a_rule_rerun_nothing():
         ("fine_tune", trained() | TABLES),
         ("filter_study", {job for job in taught() if job[0] == "filter_study"} | composed(protocols=TAUGHT) | trained(protocols=TAUGHT) | TABLES),  # noqa: E501
         ("estimate_effects", {("estimate_effects",)} | REPORT),
+        ("fit_scaling_law", {("fit_scaling_law",)} | REPORT),
         ("draw_figures", REPORT),
     ],
 )  # fmt: skip
@@ -235,7 +236,7 @@ def test_a_deleted_twin_of_a_table_is_made_again():
     content = twin.read_bytes()
     twin.unlink()
     try:
-        assert jobs() == {("estimate_effects",)}
+        assert jobs() == {("estimate_effects",)} | REPORT
     finally:
         twin.write_bytes(content)
 

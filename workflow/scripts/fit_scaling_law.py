@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.analysis.curves import read_curves
     from sys2ft.analysis.panels import build_panels, chances
     from sys2ft.analysis.scaling import fit_scaling_laws
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import FitScalingLawStage
     from sys2ft.tables import CELLS, QUESTIONS, SCALING, build_table, read_rows, write_table
 
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     cells, guesses = read_rows(CELLS, args.cells), chances(read_rows(QUESTIONS, *args.questions))
     panels = build_panels(answered, trained, cells, guesses, parameters, stage)
     table = build_table(SCALING, fit_scaling_laws(panels, stage))
-    write_table(table, args.output, stage.model_dump(mode="json"))
+    write_table(table, args.output, stage.model_dump(mode="json"), tell_origin(__file__))
     write_table(table, args.output.with_suffix(".csv"))
 
 

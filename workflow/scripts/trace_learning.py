@@ -20,13 +20,14 @@ def main(argv: list[str] | None = None) -> None:
 
     from sys2ft.analysis.curves import read_curves
     from sys2ft.analysis.dynamics import trace_learning
+    from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import CurvesStage
     from sys2ft.tables import DYNAMICS, build_table, write_table
 
     stage = CurvesStage.model_validate_json(args.settings)
     answered, trained, parameters = read_curves(args.results, args.answers, stage)
     table = build_table(DYNAMICS, trace_learning(answered, trained, parameters, stage))
-    write_table(table, args.output, stage.model_dump(mode="json"))
+    write_table(table, args.output, stage.model_dump(mode="json"), tell_origin(__file__))
     write_table(table, args.output.with_suffix(".csv"))
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from scipy import stats
 
 from sys2ft.analysis.bootstrap import Resampler, measure_spread
-from sys2ft.grid import AXES, NONE
+from sys2ft.grid import AXES, NONE, derive_seed
 from sys2ft.learned import is_milestone
 from sys2ft.models import load_manifest
 from sys2ft.paths import cell_path
@@ -66,7 +66,11 @@ class Curve:
 
 
 class Draws:
-    """Bootstrap draws of curves: the same draws for all curves of as many items."""
+    """Bootstrap draws of curves: the same draws of items for all curves of as many.
+
+    What seeds vary by is drawn anew for each learner, as its seeds have nothing in common with another's; it moves all
+    points of a curve together.
+    """
 
     def __init__(self, draws: int, seed: int) -> None:
         self.draws, self.seed = draws, seed
@@ -83,7 +87,9 @@ class Draws:
         """(draws, points)."""
         values = curve.values[term]
         spread = measure_spread(values, np.broadcast_to(curve.counts, (len(values), len(curve.counts))))
-        return self.of(curve).draw(values, curve.counts, spread.seeds).T
+        rng = np.random.default_rng(derive_seed("curve", *curve.keys.values(), self.seed))
+        moved = rng.standard_normal((self.draws, 1)) * np.sqrt(spread.seeds)
+        return self.of(curve).draw(values, curve.counts).T + moved
 
 
 def expanded_limits(draws: np.ndarray, items: int, level: float) -> tuple[np.ndarray, np.ndarray]:

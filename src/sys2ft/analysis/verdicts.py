@@ -10,7 +10,9 @@
 6. an exponent's interval reaches its bounds, or a slope's covers 0;
 7. it predicts the largest model, left out, no better than a constant does.
 
-What is left is *identified*, with how its AICc stands beside the best form's, and whether sizes collapse on one curve.
+What is left is *rejected* where the best form's AICc is lower by `SUPPORT`, and *identified* elsewhere, with another
+form that predicts the largest model better (their intervals apart), and whether sizes collapse on one curve.
+
 The points of one model lie on one learning curve and share items: criteria, which take them for independent, claim too
 much, and intervals, which draw items and seeds, do not know whether a form is right. So both are asked.
 """
@@ -23,6 +25,7 @@ from sys2ft.analysis.fitting import Fit
 from sys2ft.analysis.forms import EXPONENTS, FORMS, SIZE_EXPONENTS, Form
 
 IDENTIFIED = "identified"
+REJECTED = "rejected"
 NOT = "not identifiable"
 CONSTANT = "constant"
 SUPPORT = 4.0
@@ -118,8 +121,11 @@ def judge(name: str, found: Mapping[str, Fitted], design: Design) -> str:
         return f"{NOT}: {loose}"
     if _predicts_no_better(own, found[CONSTANT]):
         return f"{NOT}: predicts {design.held_out} no better than a constant"
-    support = "best supported" if name == best else f"AICc {own.aic - found[best].aic:+.1f} beside {best}"
-    return "; ".join(filter(None, [f"{IDENTIFIED}: {support}", _collapse(name, found)]))
+    behind = f"AICc {own.aic - found[best].aic:+.1f} beside {best}"
+    if own.aic >= found[best].aic + SUPPORT:
+        return "; ".join(filter(None, [f"{REJECTED}: {behind}", _collapse(name, found)]))
+    support = f"{IDENTIFIED}: {'best supported' if name == best else behind}"
+    return "; ".join(filter(None, [support, _outdone(name, found, design), _collapse(name, found)]))
 
 
 def _loose(form: Form, found: Fitted) -> str:
@@ -139,6 +145,18 @@ def _predicts_no_better(found: Fitted, constant: Fitted) -> bool:
     if own is None or other is None or own.value is None or other.value is None:
         return False
     return own.value >= other.value
+
+
+def _outdone(name: str, found: Mapping[str, Fitted], design: Design) -> str:
+    """The form that predicts the largest model best, where it does so clearly better than this one."""
+    errors = {other: fitted.error for other, fitted in found.items() if fitted.error and fitted.error.high is not None}
+    if name not in errors:
+        return ""
+    other = min(errors, key=lambda one: errors[one].value or 0.0)
+    own, least = errors[name].low, errors[other].high
+    assert own is not None
+    assert least is not None
+    return f"{other} predicts {design.held_out} better" if least < own else ""
 
 
 def _collapse(name: str, found: Mapping[str, Fitted]) -> str:

@@ -60,7 +60,7 @@ def explain(path: Path, number: int | None, keys: Sequence[str]) -> Account:
     chosen = choose_row(path, number, keys)
     grouped = cells_behind(chosen)
     tables = tables_behind(chosen, grouped)
-    trained = any(table.who != "base" for table in tables)
+    trained = any(table.trained for table in tables)
     cells = [cell for several in grouped.values() for cell in several if trained]
     checks, origins = check_all(chosen.results, tables, cells)
     again, why_not = _recompute(chosen, tables)

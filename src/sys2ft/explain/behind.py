@@ -24,7 +24,7 @@ class Behind:
     """A table of answers that a row is made of.
 
     Attributes:
-        who: base, tuned or other (who is compared with).
+        who: base, tuned or other (who is compared with; where sizes are, tuned and other may be bases).
         artefact: `answers`, `written` or `retention`.
         keys: the columns that all of its rows share.
     """
@@ -33,6 +33,11 @@ class Behind:
     artefact: str
     path: Path
     keys: tuple[tuple[str, Any], ...]
+
+    @property
+    def trained(self) -> bool:
+        """Whether a trained model answered, and not a base."""
+        return dict(self.keys)["method"] != NONE
 
 
 def cells_behind(chosen: Chosen) -> dict[str, list[dict[str, Any]]]:
@@ -53,8 +58,9 @@ def cells_behind(chosen: Chosen) -> dict[str, list[dict[str, Any]]]:
     found = {"tuned": [cell for cell in cells if keys.items() <= cell.items()]}
     if row.get("versus") is not None:
         other = {**keys, "model" if row["measure"] == "size_contrast" else "protocol": row["versus"]}
-        teachers = (other.pop("teacher"), NONE)
-        found["other"] = [cell for cell in cells if other.items() <= cell.items() and cell["teacher"] in teachers]
+        teachers = (other.pop("teacher", NONE), NONE)
+        fitting = [cell for cell in cells if other.items() <= cell.items()]
+        found["other"] = [cell for cell in fitting if row["method"] == NONE or cell["teacher"] in teachers]
     for several in found.values():
         if not several:
             raise InputError(path, "", f"has no cell of {chosen.path}, row {chosen.number}", "make both tables again")
@@ -78,15 +84,24 @@ def tables_behind(chosen: Chosen, cells: Mapping[str, Iterable[Row]]) -> list[Be
         for row in several:
             cell = Cell(**{axis: row[axis] for axis in AXES})
             for artefact in artefacts:
-                base: dict[str, Any] = {**dict.fromkeys(AXES, NONE), "model": cell.model, "seed": None}
-                base |= {} if artefact == "retention" else {"split": cell.split}
-                told = [("base", f"base_{artefact}", base)] * ("base" in whose and who == "tuned")
-                told += [(who, artefact, cell.keys())] * (who in whose)
-                for voice, name, keys in told:
-                    path = Path(artefact_path(results, name, **cell.keys()))
-                    if len(artefacts) == 1 or path.exists():
-                        found[Behind(voice, artefact, path, tuple(keys.items()))] = None
+                told = []
+                if chosen.row["method"] == NONE:
+                    told.append(_of_base(who if who in whose else "base", artefact, results, cell))
+                elif who in whose:
+                    path = Path(artefact_path(results, artefact, **cell.keys()))
+                    told.append(Behind(who, artefact, path, tuple(cell.keys().items())))
+                if "base" in whose and who == "tuned":
+                    told.append(_of_base("base", artefact, results, cell))
+                found |= {behind: None for behind in told if len(artefacts) == 1 or behind.path.exists()}
     return sorted(found, key=lambda behind: ("base", "tuned", "other").index(behind.who))
+
+
+def _of_base(who: str, artefact: str, results: str, cell: Cell) -> Behind:
+    """The answers of a cell's base, which was asked the tasks of retention once for all splits."""
+    keys = {**dict.fromkeys(AXES, NONE), "model": cell.model, "seed": None}
+    keys |= {} if artefact == "retention" else {"split": cell.split}
+    path = Path(artefact_path(results, f"base_{artefact}", **cell.keys()))
+    return Behind(who, artefact, path, tuple(keys.items()))
 
 
 def _voices(chosen: Chosen) -> set[str]:

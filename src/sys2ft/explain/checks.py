@@ -143,7 +143,7 @@ def _check_answers(check: Check, results: str, behind: Behind, gathered: pa.Tabl
         if content_digest(found) != check.digest:
             name = artefact_path(results, _gathered_in(behind))
             check.damage(f"its rows are not those that {name} has of it: {_differing(table, found)}")
-    adapters = Path(cell_path(results, "adapters", Cell(**dict(behind.keys)))) if behind.who != "base" else None
+    adapters = Path(cell_path(results, "adapters", Cell(**dict(behind.keys)))) if behind.trained else None
     if adapters is not None and (adapters / DIGESTS).exists():
         known = set(json.loads((adapters / DIGESTS).read_text(encoding="utf-8"))["digests"].values())
         for digest in sorted(set(pc.unique(table["adapter"]).to_pylist()) - known):

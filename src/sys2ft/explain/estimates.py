@@ -3,7 +3,7 @@
 What a measure is made of is asked of `sys2ft.analysis.measures`, here and nowhere else in this package.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ Row = Mapping[str, Any]
 Voices = dict[str, list[dict[str, Any]]]
 """base, tuned, other (who is compared with): their answers to one mode, milestones left out."""
 GAP_CLOSED = "gap_closed"
+CHANGE = Measure(RETENTION.name, {**RETENTION.terms, ("base", "general"): -1}, ())
+"""`effects` has taken the base from each document before."""
 TOLERANCE = 1e-9
 
 
@@ -65,9 +67,7 @@ def measures_of(row: Row) -> list[Measure]:
     if row["measure"] == GAP_CLOSED:
         return [GAIN, IN_CONTEXT_GAIN]
     if row["measure"] == RETENTION.name:
-        return [
-            Measure(RETENTION.name, {**RETENTION.terms, ("base", "general"): -1}, ())
-        ]  # its table has the difference
+        return [CHANGE]
     if row["versus"] is not None:
         return [contrast(row["measure"])]
     named = BASE_MEASURES if row["protocol"] == NONE else TUNED_MEASURES
@@ -115,30 +115,17 @@ def _part(scored: Voices, who: str, condition: str, control: str, sign: float) -
 
 
 def _scored(voices: Voices) -> Voices:
-    """The answers that count: of seeds that were asked every question, and of a pair those that both gave."""
-    if "tuned" not in voices:
+    """The answers that count: to questions that all who are compared were asked, of seeds that were asked them all."""
+    compared = [voices[who] for who in ("tuned", "other") if who in voices]
+    if not compared:  # a base by itself
         return voices
-    tuned = _complete_seeds(voices["tuned"])
-    found = {"tuned": tuned}
-    if "base" in voices:
-        asked = {_question(row) for row in tuned}
-        found["base"] = [row for row in voices["base"] if _question(row) in asked]
-    if "other" in voices:
-        both = {(*_question(row), row["seed"]) for row in tuned}
-        both &= {(*_question(row), row["seed"]) for row in voices["other"]}
-        found |= {
-            who: [row for row in rows if (*_question(row), row["seed"]) in both]
-            for who, rows in (("tuned", tuned), ("other", voices["other"]))
-        }
-    return found
-
-
-def _complete_seeds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    questions = {_question(row) for row in rows}
-    asked: dict[int, set[tuple]] = {}
-    for row in rows:
-        asked.setdefault(row["seed"], set()).add(_question(row))
-    return [row for row in rows if asked[row["seed"]] == questions]
+    asked = set.intersection(*({(_question(row), row["seed"]) for row in rows} for rows in compared))
+    questions = {question for question, _ in asked}
+    seeds = {seed for _, seed in asked if all((question, seed) in asked for question in questions)} | {None}
+    return {
+        who: [row for row in rows if _question(row) in questions and row["seed"] in seeds]
+        for who, rows in voices.items()
+    }
 
 
 def _question(row: Row) -> tuple:

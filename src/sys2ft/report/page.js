@@ -17,10 +17,14 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-function select(title, options, onchange) {
-  const choices = options.map(([value, text]) => make("option", { value }, text));
-  const control = make("select", { onchange }, ...choices);
-  return [make("label", {}, title, control), control];
+/** A control below its name. */
+function field(title, control) {
+  control.id = `field-${(field.count = (field.count || 0) + 1)}`;
+  return make("div", { class: "field" }, make("label", { for: control.id }, title), control);
+}
+
+function select(options, onchange) {
+  return make("select", { onchange }, ...options.map(([value, text]) => make("option", { value }, text)));
 }
 
 // ---------------------------------------------------------------------------------------------------------- figures
@@ -127,11 +131,11 @@ function showTable(section, told) {
   const choices = columns.filter((c) => c.words && c.words.length > 1 && c.words.length <= MOST_CHOICES);
   const selects = choices.map((column) => {
     const words = column.words.map((word) => ["=" + asText(word), word === null ? "(none)" : word]);
-    return select(column.name, [["*", "all"], ...words], (event) => choose(column, event.target.value))[0];
+    return field(column.name, select([["*", "all"], ...words], (event) => choose(column, event.target.value)));
   });
   const head = make("thead", {}, make("tr", {}, ...headers));
   section.append(
-    make("div", { class: "controls" }, make("label", {}, `words in ${told.name}`, filter), ...selects),
+    make("div", { class: "controls" }, field(`words in ${told.name}`, filter), ...selects),
     make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${told.name}: table` }, make("table", {}, head, body)),
     make("div", { class: "pager" }, back, on, status));
   const explained = columns.filter((column) => column.about);
@@ -150,9 +154,9 @@ function showBrowser() {
   const cells = [...new Set(examples.map((example) => example.cell))];
   const view = make("div", { "aria-live": "polite" });
   const called = (cell) => cell.split("/").map((part) => part.split("=")[1]).join(", ");
-  const [cellLabel, cell] = select("cell: model, method, protocol, teacher, split, seed", cells.map((c) => [c, called(c)]), changeCell);
-  const [itemLabel, item] = select("item", [], changeItem);
-  const [questionLabel, question] = select("question", [], draw);
+  const cell = select(cells.map((path) => [path, called(path)]), changeCell);
+  const item = select([], changeItem);
+  const question = select([], draw);
   const own = () => examples.filter((example) => example.cell === cell.value);
   const current = () => own()[item.selectedIndex];
   function changeCell() {
@@ -169,7 +173,8 @@ function showBrowser() {
     const example = current();
     view.replaceChildren(...showExample(example, example.questions[question.selectedIndex]));
   }
-  place.append(make("div", { class: "controls" }, cellLabel, itemLabel, questionLabel), view);
+  place.append(make("div", { class: "controls" },
+    field("cell: model, method, protocol, teacher, split, seed", cell), field("item", item), field("question", question)), view);
   changeCell();
 }
 
