@@ -47,7 +47,7 @@ run: setup  ## run the embedded study and print its effects
 
 test: checks  ## set up, check and test
 	$(MAKE) --no-print-directory generate || echo "vLLM is not tested: $$(grep ERROR $(GENERATE)/errors | tail -n 1)"
-	pytest --numprocesses 2 --dist loadgroup
+	pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 checks: setup  ## lint, format and types
 	ruff check .

@@ -4,26 +4,45 @@ Files do, but those of the cluster share one, and start first as they wait most;
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.workflow.project import failures, make_project, snakemake
 
+SMOKE = ("tests/workflow/test_workflow.py",)
 FIRST = ("cluster", "workflow", "browser", "engines")  # the folders whose files take longest
 HOSTILE = '<b>ferry</b> </script><script>window.ran=1</script><img src="x" onerror="window.ran=1">'
 """Put into the news of the smoke study: markup that would be seen, and scripts that would run."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the slow files first, and tests that share what they are about into one group (`--dist loadgroup`)."""
-    items.sort(key=lambda item: FIRST.index(name) if (name := _folder(item)) in FIRST else len(FIRST))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow files first."""
+    items.sort(key=lambda item: FIRST.index(name) if (name := item.nodeid.split("/")[1]) in FIRST else len(FIRST))
     for item in items:
-        on_cluster = _folder(item) == "cluster"
-        if on_cluster:  # its fixtures are whole runs, and a run that hangs is to end by itself and say where
+        if (
+            _group(item.nodeid) == "cluster"
+        ):  # fixtures are whole runs, and one that hangs is to end by itself and say where
             item.add_marker(pytest.mark.timeout(1800))
-        if config.pluginmanager.hasplugin("xdist"):  # the environment of vLLM has it not
-            shares = "smoke" if "finished_smoke" in getattr(item, "fixturenames", ()) else str(item.path)
-            item.add_marker(pytest.mark.xdist_group("cluster" if on_cluster else shares))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of a group run one after the other in one process; `--dist loadgroup` does not group under pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return Scheduling(config, log)
+
+
+def _group(nodeid: str) -> str:
+    """What tests share: the cluster, the smoke study (`finished_smoke`), or else their file."""
+    file = nodeid.split("::")[0]
+    if file.startswith("tests/cluster/"):
+        return "cluster"
+    return "smoke" if file.startswith("tests/browser/") or file in SMOKE else file
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +58,3 @@ def finished_smoke(tmp_path_factory) -> Path:
     run = snakemake(project)
     assert run.returncode == 0, failures(run)
     return project
-
-
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(Path(__file__).parent).parts[0]
