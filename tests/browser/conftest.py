@@ -1,13 +1,14 @@
 """Headless Chromium, of Debian's package, and the report of the finished smoke study in it."""
 
-import os
 import shutil
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests import debian
+
+PACKAGES = {"chromium": "chromium"}
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -25,24 +26,15 @@ class Opened:
     said: list[str] = field(default_factory=list)
 
 
-def find_chromium() -> str | None:
-    """The program; installed where it is missing and can be had."""
-    if not shutil.which("chromium") and shutil.which("apt-get") and os.geteuid() == 0:
-        command = ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]
-        subprocess.run(
-            command, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, capture_output=True, check=False
-        )
-    return shutil.which("chromium")
-
-
 @pytest.fixture(scope="session")
 def chromium():
     """A browser."""
     playwright = pytest.importorskip("playwright.sync_api")
-    if (path := find_chromium()) is None:
-        pytest.skip("no Chromium here, and apt-get cannot install it: apt-get install chromium")
+    if reason := debian.why_not(PACKAGES):
+        pytest.skip(f"no Chromium here: {reason}")
+    debian.install(PACKAGES)
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=[*ARGUMENTS])
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=[*ARGUMENTS])
         yield browser
         browser.close()
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from tests import debian
 from tests.cluster.runs import make_cluster_project, running
-from tests.cluster.slurm import Cluster, install, why_not
+from tests.cluster.slurm import PACKAGES, Cluster, why_not
 from tests.workflow.project import failures, snakemake
 
 
@@ -12,7 +13,7 @@ def cluster(tmp_path_factory):
     """A running cluster."""
     if reason := why_not():
         pytest.skip(f"no SLURM here: {reason}")
-    install()
+    debian.install(PACKAGES)
     cluster = Cluster(tmp_path_factory.mktemp("slurm") / "cluster")
     try:
         cluster.start()

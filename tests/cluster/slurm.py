@@ -8,7 +8,6 @@ devices with the numbers of /dev/null, which SLURM counts and hands out like oth
 import ctypes
 import os
 import re
-import shutil
 import signal
 import socket
 import stat
@@ -16,6 +15,8 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from tests import debian
 
 PACKAGES = {"slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client", "munged": "munge"}
 # Snakemake's executor takes SLURM_CONF from its jobs, so the configuration has to be where SLURM looks by itself.
@@ -77,44 +78,9 @@ def why_not() -> str | None:
     """Why this machine cannot have a cluster; None: it can."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return "only root starts SLURM's daemons"
-    if missing_packages() and not shutil.which("apt-get"):
-        return f"not installed: {' '.join(missing_packages())}"
     if CONFIGURATION.exists() and not _is_ours(CONFIGURATION):
         return f"{CONFIGURATION} is another cluster's"
-    return None
-
-
-def missing_packages() -> list[str]:
-    """Debian's packages whose programs are not there."""
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    return [package for program, package in PACKAGES.items() if not shutil.which(program, path=path)]
-
-
-def install() -> None:
-    """Install what is missing, without starting it for the whole machine.
-
-    Raises:
-        RuntimeError: apt-get failed.
-    """
-    if not missing_packages():
-        return
-    policy = Path("/usr/sbin/policy-rc.d")  # packages ask it whether they may start their daemons
-    ours = not policy.exists()
-    if ours:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    command = ["apt-get", "install", "--yes", "--no-install-recommends", *missing_packages()]
-    quiet = {"env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, "capture_output": True, "text": True}
-    try:
-        done = subprocess.run(command, **quiet)
-        if done.returncode:  # its lists may be old, or not there yet
-            subprocess.run(["apt-get", "update"], **quiet)
-            done = subprocess.run(command, **quiet)
-    finally:
-        if ours:
-            policy.unlink()
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
+    return debian.why_not(PACKAGES)
 
 
 class Cluster:
