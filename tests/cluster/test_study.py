@@ -21,6 +21,7 @@ def test_jobs_go_to_the_partition_that_fits_them(undisturbed):
         ("generate_study", "cpu"),  # recorded study data are read, no model runs
         ("filter_study_filter_study", "cpu"),
         ("compose_training_compose_training", "cpu"),
+        ("fit_scaling_law", "cpu"),
     }
 
 
