@@ -742,7 +742,8 @@ def test_a_method_of_one_process_is_refused_where_it_needs_several_gpus():
 
 
 @pytest.mark.parametrize(
-    "names", [(), ("smoke.yaml",), ("paper.yaml",), ("paper.yaml", "teachers.yaml"), ("audit.yaml",)]
+    "names",
+    [(), ("smoke.yaml",), ("paper.yaml",), ("paper.yaml", "teachers.yaml"), ("audit.yaml",), ("embedded.yaml",)],
 )
 def test_every_shipped_configuration_has_its_bill(names):
     bill = bill_of(*names)

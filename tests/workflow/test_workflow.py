@@ -71,6 +71,7 @@ def project(finished):
         (("config/smoke.yaml",), 24),
         (("config/paper.yaml",), 1080),
         (("config/audit.yaml",), 5),
+        (("config/embedded.yaml",), 45),
         (("config/paper.yaml", "config/teachers.yaml"), 190),
     ],
 )
