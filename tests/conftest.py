@@ -26,6 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(1800))
 
 
+@pytest.hookimpl(optionalhook=True)  # the environment of vLLM has no xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Tests of a group run one after the other in one process; `--dist loadgroup` does not group under pytest 9.2."""
     from xdist.scheduler import LoadScopeScheduling
