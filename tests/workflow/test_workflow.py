@@ -144,7 +144,8 @@ def test_damaged_outputs_are_found_and_made_again(copied, monkeypatch, capsys):
     damaged += list((results / f"fine_tune/{CELL}/adapters").glob("*/adapter_model.safetensors"))[:1]
     for path in damaged:
         content, time = bytearray(path.read_bytes()), path.stat().st_mtime_ns
-        content[len(content) // 2] ^= 1
+        # Of a table the second half may be settings and origins, which no row depends on.
+        content[len(content) // (8 if path.suffix == ".parquet" else 2)] ^= 1
         path.write_bytes(content)
         os.utime(path, ns=(time, time))
     assert job_counts(copied) == {}, "Snakemake itself does not see it"
