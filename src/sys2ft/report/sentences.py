@@ -79,8 +79,8 @@ ASKED = {
     ),
     "size_contrast": (
         "Does size matter?",
-        "Closed-book accuracy of one learner minus that of another, paired on the same questions.",
-        "the grid has one learner",
+        "Closed-book accuracy of a model minus that of the model before it in the grid, all else the same.",
+        "the grid has one model",
     ),
     "retention_change": (
         "Is anything forgotten?",
