@@ -109,16 +109,19 @@ class CellReader:
         """The training steps of who learned the item."""
         return [row for row in self.rows("train_log") if row["item"] in (item, JOINT)]
 
-    def answered(self, item: str, question: str | None = None) -> Iterator[Answered]:
+    def answered(
+        self, item: str, question: str | None = None, artefacts: Sequence[str] = ("answers", "written")
+    ) -> Iterator[Answered]:
         """Every way that questions of an item were put to the tuned model at the end of its training.
 
         Args:
             question: an id, or 'all'; None for the item's first.
+            artefacts: what is read, of what is there.
         """
         chosen = self._questions(item, question)
         items = self.rows("items")
         names = {row["item"]: row["item"] for row in items}
-        there = [name for name in ("answers", "written") if Path(self.path(name)).exists()]
+        there = [name for name in artefacts if Path(self.path(name)).exists()]
         for artefact in there or ["answers"]:
             tuned = {_key(row): row for row in self.rows(artefact) if not row["milestone"]}
             base = {_key(row): row for row in self.rows(f"base_{artefact}")}

@@ -678,6 +678,11 @@ def test_questions_drawn_one_by_one_would_cover_less():
     assert clustered == pytest.approx(spread, rel=0.12)
 
 
+def test_a_single_item_tells_of_no_spread():
+    spread = measure_spread(np.array([[[1.0], [5.0]]]), np.ones((1, 1)))
+    assert (spread.items.item(), spread.seeds.item()) == (0.0, 0.0)
+
+
 def test_what_items_and_seeds_vary_by_agrees_with_the_mean_squares_of_a_crossed_design():
     """Two items, two seeds, one question each; worked out by hand, and with the seeds' own variance cut at 0."""
     spread = measure_spread(np.array([[[1.0, 0.0], [5.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]]]), np.ones((2, 2)))

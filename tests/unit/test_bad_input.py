@@ -134,6 +134,11 @@ def test_an_unknown_name_in_the_grid_is_named_with_a_suggestion(axis, name, mend
     assert_config_refused(setting(f"grid.{axis}", [name]), f"grid.{axis}", mend, f"there is no {axis} '{name}'")
 
 
+def test_a_reference_protocol_that_does_not_exist_is_refused():
+    field = "statistics.reference_protocol"
+    assert_config_refused(setting(field, "naiv"), field, "naive", "there is no protocol 'naiv'")
+
+
 @pytest.mark.parametrize(
     ("change", "field", "mend"),
     [

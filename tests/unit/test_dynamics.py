@@ -114,6 +114,24 @@ def test_seeds_are_averaged_and_one_that_lacks_a_split_is_left_out_of_all(trace)
     assert curve(found, "loss", split="all")[6] == pytest.approx((1 + 3 + 2 + 2) / 4)
 
 
+def test_a_mode_that_some_splits_are_asked_in_costs_what_these_cost(trace):
+    rows = [row for split in "st" for row in answers("10 00", split=split) + answers("11 10", 6, split=split)]
+    rows += answers("10 00", mode="letter") + answers("11 11", 6, mode="letter")
+    found = trace(rows, LOG + log({"a": (1.0,) * 3, "b": (1.0,) * 3}, split="t"), milestones=False)
+    assert curve(found, "closed_book", split="all", mode="cloze", column="tokens_seen")[6] == 4 * 30
+    for split in ("s", "all"):
+        assert curve(found, "closed_book", split=split, mode="letter", column="tokens_seen")[6] == 2 * 30
+
+
+def test_intervals_end_where_a_measure_does(trace):
+    rights = ("11 11 10", "11 11 11", "10 11 11")
+    rows = [row for seed, words in enumerate(rights) for row in answers(words, 6, seed=seed)]
+    logged = [row for seed in range(3) for row in log(dict.fromkeys("abc", (0.1, 0.0, 0.0)), seed=seed)]
+    found = trace(answers("00 00 00") + rows, logged, milestones=False)
+    assert curve(found, "closed_book", column="high")[6] == 1.0
+    assert curve(found, "closed_book_gain", column="high")[6] == 1.0
+
+
 def test_one_learner_of_all_items_has_one_loss_and_no_interval_of_it(trace):
     rows = answers("10 00 00") + answers("11 10 11", 6)
     found = trace(rows, log({"all": (3.0, 2.0, 1.0)}), milestones=False)
@@ -142,8 +160,8 @@ def test_intervals_are_those_of_the_project(trace):
     found = trace(rows, logged, milestones=False, draws=400)
     resampler = Resampler(4, 400, 0)
     counts, before, after = np.full(4, 2.0), np.array([[1, 0, 1, 0.0]]), np.array([[2, 1, 2, 0.0]])
-    for measure, sums in (("closed_book", after), ("closed_book_gain", after - before)):
-        expected = resampler.intervals(sums[None], counts, 0.95)[0]
+    for measure, sums, least in (("closed_book", after, 0.0), ("closed_book_gain", after - before, -1.0)):
+        expected = resampler.intervals(sums[None], counts, 0.95, bounds=(least, 1.0))[0]
         assert curve(found, measure, column="low")[6] == pytest.approx(expected.low)
         assert curve(found, measure, column="high")[6] == pytest.approx(expected.high)
 

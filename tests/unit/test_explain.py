@@ -16,6 +16,7 @@ from sys2ft.explain.estimates import recompute
 from sys2ft.explain.report import as_data, as_text
 from sys2ft.explain.rows import choose_row
 from sys2ft.paths import cell_path, study_path
+from sys2ft.report.provenance import collect_settings
 from sys2ft.tables import CELLS as CELLS_SCHEMA
 from sys2ft.tables import DYNAMICS, build_table, read_rows, write_table
 from tests.unit.made_study import CELLS, gather, make_study
@@ -304,6 +305,28 @@ def test_what_was_deleted_is_no_damage_and_its_origin_is_still_known(study):
     assert account.recomputed is None
     assert account.damage == []
     assert "answers.parquet is not there any more" in "\n".join(as_text(account))
+
+
+def test_answers_in_modes_that_the_study_has_no_more_are_no_part_of_it():
+    """They stay on disk, and nothing keeps them up to date."""
+    written = Path(cell_path("results/made", "written", CELL))
+    written.parent.mkdir(parents=True)
+    shutil.copy(cell_path("results/made", "answers", CELL), written)
+    rewrite(written, lambda rows: [row.update(mode="generate") for row in rows])
+    account = explain(Path("results/made/tables/cells.parquet"), None, [f"{k}={v}" for k, v in CELL.keys().items()])
+    assert str(written) not in account.checks
+    assert account.damage == []
+    settings = collect_settings("results/made", {}, [CELL], {"s": ("answers",)})
+    assert "score_answers" in settings
+    assert "write_answers" not in settings, "in the report neither"
+
+
+def test_an_absolute_path_is_that_of_the_project():
+    path = Path(study_path("results/made", "completions", CELL, "self_qa", shard=0))
+    rewrite(path, lambda rows: [row.update(completion="other") for row in rows])
+    relative, absolute = explain(EFFECTS, None, GAIN), explain(EFFECTS.absolute(), None, GAIN)
+    assert list(absolute.checks) == list(relative.checks)
+    assert absolute.damage == relative.damage != []
 
 
 def test_news_that_people_edit_is_no_damage(study):

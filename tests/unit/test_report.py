@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -143,6 +144,45 @@ def test_a_study_without_data_gets_sentences_instead_of_figures():
         figure = draw(bare)
         assert figure.chart is None, name
         assert re.fullmatch(r"Not drawn: .+\.", figure.caption), name
+
+
+def test_a_split_that_the_grid_excludes_leaves_the_other_to_stand_for_all():
+    made = findings(teachers=("self", "large"))
+    left = findings(
+        teachers=("self", "large"),
+        effects=[row for row in made.effects if row["split"] == "events"],
+        dynamics=[row | {"split": "events"} for row in made.dynamics],
+    )
+    assert left.whole == "events"
+    for name in ("gap", "protocols", "learning", "teachers"):
+        assert DRAW[name](left).chart is not None, name
+    told = {section.title for section in tell(left) if section.sentences[0][0] != "Not told"}
+    assert {"Is there a gap to close?", "Does training bring the news into the weights?"} <= told
+
+
+def test_chance_is_that_of_the_splits_that_were_asked_in_the_mode():
+    made = findings(modes=("letter", "cloze"))
+    questions = [row | {"options": list("abcdef")} if row["split"] == "events" else row for row in made.questions]
+    rows = [row for row in made.effects if (row["split"], row["mode"]) != ("events", "letter")]
+    found = findings(effects=rows, questions=questions)
+    assert found.chance("all", "letter") == pytest.approx(1 / 4)
+    assert found.chance("all", "cloze") == pytest.approx((1 / 4 + 1 / 6) / 2)
+    assert found.chance("events", "letter") is None
+
+
+def test_what_was_not_asked_is_not_laid_to_milestones():
+    made = findings()
+    found = findings(dynamics=[row for row in made.dynamics if row["measure"] != "in_context"])
+    assert DRAW["overexposure"](found).caption == "Not drawn: no tuned model was asked in context."
+    assert DRAW["learning"](found).chart is not None
+
+
+def test_methods_stand_apart_among_teachers():
+    made = findings(teachers=("self", "large"))
+    both = [row | {"method": method} for row in made.effects for method in ("lora", "full")]
+    grid = made.grid.model_copy(update={"method": ("lora", "full")})
+    points = points_of(DRAW["teachers"](replace(made, grid=grid, effects=both)).specification())
+    assert {point["band"] for point in points} == {"self_qa, lora", "self_qa, full"}
 
 
 def test_too_few_items_are_drawn_without_intervals_and_said():

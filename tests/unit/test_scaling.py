@@ -1,5 +1,6 @@
 """Scaling laws: known ones are found, and where there is none, or too little to tell, that is said."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -194,6 +195,12 @@ def test_too_few_items_leave_values_without_intervals():
     assert found["power"]["held_out_low"] is None
 
 
+def test_one_item_of_several_seeds_is_fitted_and_identifies_nothing():
+    found = rows_of(study(lambda x, _: power(x, 60, 0.9), items=1, told=stage(min_items=5)), "samples_seen",
+                    told=stage(min_items=5))  # fmt: skip
+    assert found["power"]["verdict"] == "not identifiable: items: 1, at least 5 are needed for an interval"
+
+
 def test_a_cost_that_is_unknown_is_said_to_be():
     panels = study(lambda x, _: power(x, 60, 0.9), costs=cells(SIZES, None))
     found = rows_of(panels, "total_flops")
@@ -212,6 +219,29 @@ def test_the_teacher_is_paid_for_the_rows_that_were_needed():
     shares = [min(1, 60 * x / 3000) for x in SAMPLES[1:]]
     teacher = panel.amounts["total_flops"] - panel.amounts["train_flops"]
     assert teacher[first] == pytest.approx([8e12 * share for share in shares])
+
+
+def test_a_seed_that_lacks_a_split_pays_for_nothing():
+    """Seed 0 was run on both splits, seed 1 on one: what is averaged is seed 0, and its 8e12 FLOPs for each split."""
+    rng = np.random.default_rng(0)
+    curve = grown(np.full(9, 0.5), SAMPLES, rng, "half", 60, seeds=1)
+    names = tuple(("st"[number // 30], f"i{number}") for number in range(60))
+    curve = replace(curve, keys=curve.keys | {"split": "all"}, items=names)
+    ran = [(0, "s"), (0, "t"), (1, "s")]
+    costs = [{**cells(["half"], 8e12, rows=1, kept=1.0)[0], "seed": seed, "split": split} for seed, split in ran]
+    guesses = dict.fromkeys(names, 0.25)
+    panel = build_panels([curve], [trained(curve)], costs, guesses, {"half": int(0.5e9)}, WIDE)[0]
+    teacher = panel.amounts["total_flops"] - panel.amounts["train_flops"]
+    assert teacher[-1] == pytest.approx(2 * 8e12)
+
+
+def test_models_of_as_many_other_items_are_not_fitted_together():
+    rng = np.random.default_rng(0)
+    half, one = (grown(np.full(9, 0.5), SAMPLES, rng, model, 60) for model in ("half", "one"))
+    one = replace(one, items=tuple(("t", name) for _, name in one.items))
+    panels = build_panels([half, one], [trained(half), trained(one)], cells(["half", "one"]), GUESSES,
+                          {"half": 1, "one": 2}, WIDE)  # fmt: skip
+    assert set(panels[0].models) == {"half"}
 
 
 def test_a_model_that_was_not_run_on_all_items_is_left_out():

@@ -194,6 +194,8 @@ def measure_spread(sums: np.ndarray, below: np.ndarray) -> Spread:
         below: (quantities, items).
     """
     _, seeds, items = sums.shape
+    if items == 1:  # nothing tells how far an item is from others
+        return Spread(*np.zeros((3, len(sums))))
     influence = (sums - estimate_ratio(sums, below)[:, None, None] * below[:, None]) / below.mean(axis=1)[:, None, None]
     by_item = influence.mean(axis=1)
     of_items = (by_item**2).sum(axis=1) / (items * (items - 1))

@@ -59,10 +59,19 @@ class Curve:
         """(points,): over all questions and seeds."""
         return self.values[term].mean(axis=1).sum(axis=-1) / self.counts.sum()
 
-    def totals(self, term: Term, samples: np.ndarray) -> np.ndarray:
-        """(samples,): summed over items, mean over seeds, at the last points that have not more than these samples."""
-        points = np.searchsorted(self.samples, samples, side="right") - 1
-        return self.values[term].mean(axis=1).sum(axis=-1)[points]
+    def totals(self, term: Term, of: "Curve") -> np.ndarray:
+        """What another curve's points had taken of what was logged.
+
+        Args:
+            of: the curve, of the same learner; a mode may be asked in some splits only.
+
+        Returns:
+            (points,): summed over items of its splits, mean over seeds, at the last point that has not more samples.
+        """
+        points = np.searchsorted(self.samples, of.samples, side="right") - 1
+        splits = {split for split, _ in of.items}
+        own = [split in splits for split, _ in self.items]
+        return self.values[term].mean(axis=1)[:, own].sum(axis=-1)[points]
 
 
 class Draws:

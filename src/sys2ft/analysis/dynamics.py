@@ -69,8 +69,7 @@ def _whose(curve: Curve) -> tuple[str, ...]:
 
 def _spent(curve: Curve, trained: Curve, parameters: int, kind: str) -> dict[int, Row]:
     """What each point of a curve had cost, by its samples."""
-    tokens = trained.totals((TOKENS, NONE), curve.samples)
-    context = trained.totals((CONTEXT_TOKENS, NONE), curve.samples)
+    tokens, context = (trained.totals((term, NONE), curve) for term in (TOKENS, CONTEXT_TOKENS))
     return {
         int(samples): {"tokens_seen": round(read), "train_flops": training_flops(parameters, read, imitated, kind)}
         if samples
@@ -86,21 +85,24 @@ def _measure_rows(curve: Curve, draws: Draws, stage: CurvesStage) -> Iterator[Ro
             if term in curve.values:
                 values = curve.values[term]
                 keys = {"measure": name, "control": control, "questions": int(curve.counts.sum())}
-                yield from _point_rows(curve, made_of(values, values[:1]), draws, stage, keys)
+                bounds = (0.0 if name == condition else -1.0, 1.0)
+                yield from _point_rows(curve, made_of(values, values[:1]), draws, stage, keys, bounds)
 
 
 def _loss_rows(curve: Curve, draws: Draws, stage: CurvesStage) -> Iterator[Row]:
     keys = {"measure": LOSS, "control": NONE, "questions": None}
-    yield from _point_rows(curve, curve.values[LOSS, NONE], draws, stage, keys)
+    yield from _point_rows(curve, curve.values[LOSS, NONE], draws, stage, keys, (0.0, np.inf))
 
 
-def _point_rows(curve: Curve, sums: np.ndarray, draws: Draws, stage: CurvesStage, keys: Row) -> Iterator[Row]:
-    """A row for each point of one measure; `sums` as in `Resampler.intervals`."""
+def _point_rows(
+    curve: Curve, sums: np.ndarray, draws: Draws, stage: CurvesStage, keys: Row, bounds: tuple[float, float]
+) -> Iterator[Row]:
+    """A row for each point of one measure; `sums` and `bounds` as in `Resampler.intervals`."""
     items = len(curve.items)
     estimates = estimate_ratio(sums, curve.counts).tolist()
     limits: list[tuple[float | None, float | None]] = [(None, None)] * len(estimates)
     if items >= stage.min_items:
-        found = draws.of(curve).intervals(sums, curve.counts, stage.level)
+        found = draws.of(curve).intervals(sums, curve.counts, stage.level, bounds=bounds)
         limits = list(zip(found.low.tolist(), found.high.tolist(), strict=True))
     for samples, estimate, (low, high) in zip(curve.samples.tolist(), estimates, limits, strict=True):
         yield {

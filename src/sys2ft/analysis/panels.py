@@ -138,8 +138,8 @@ def build_panels(
     draws, panels = Draws(stage.draws, stage.seed), []
     costs = {tuple(curve.keys[name] for name in ("model", *ALIKE[:-1])): curve for curve in trained}
     for group in _alike([*answered, *trained]):
-        largest = max(len(curve.items) for curve in group)
-        group = [curve for curve in group if len(curve.items) == largest]
+        largest = max((curve.items for curve in group), key=len)
+        group = [curve for curve in group if curve.items == largest]
         paid = [costs[tuple(curve.keys[name] for name in ("model", *ALIKE[:-1]))] for curve in group]
         spent = [
             _amounts(curve, cost, cells, parameters[curve.keys["model"]], stage.methods[curve.keys["method"]])
@@ -191,10 +191,11 @@ def _amounts(
     curve: Curve, cost: Curve, cells: Sequence[Row], parameters: int, kind: str
 ) -> dict[str, np.ndarray | None]:
     """What each trained point of a curve had taken: for each x (points,), None where it is unknown."""
-    samples = curve.samples[curve.samples > 0]
-    tokens, context = (cost.totals((term, NONE), samples) for term in (TOKENS, CONTEXT_TOKENS))
+    points = curve.samples > 0
+    samples = curve.samples[points]
+    tokens, context, seen = (cost.totals((term, NONE), curve)[points] for term in (TOKENS, CONTEXT_TOKENS, SAMPLES))
     flops = np.array([training_flops(parameters, *read, kind) for read in zip(tokens, context, strict=True)])
-    teacher = _teacher_flops(curve, cost.totals((SAMPLES, NONE), samples), cells)
+    teacher = _teacher_flops(curve, seen, cells)
     return {
         "samples_seen": samples.astype(float),
         "train_flops": flops,
@@ -210,6 +211,8 @@ def _teacher_flops(curve: Curve, samples: np.ndarray, cells: Sequence[Row]) -> n
     splits = {split for split, _ in curve.items}
     names = ("model", "method", "protocol", "teacher")
     own = [row for row in cells if row["split"] in splits and all(row[name] == curve.keys[name] for name in names)]
+    ran = {seed: {row["split"] for row in own if row["seed"] == seed} for seed in {row["seed"] for row in own}}
+    own = [row for row in own if ran[row["seed"]] == splits]  # a seed that lacks a split is not averaged in
     flops = total([row["teacher_flops"] for row in own])
     seeds = len({row["seed"] for row in own})
     if flops is None:

@@ -1,5 +1,6 @@
 """The whole account of a row: what it says, what it is computed from, and whether all of that is still what it was."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def explain(path: Path, number: int | None, keys: Sequence[str]) -> Account:
     Raises:
         InputError: no row is meant, or several are; or the table `cells` does not fit.
     """
-    chosen = choose_row(path, number, keys)
+    chosen = choose_row(Path(os.path.relpath(path)), number, keys)  # paths in origins are from the project's folder
     grouped = cells_behind(chosen)
     tables = tables_behind(chosen, grouped)
     trained = any(table.trained for table in tables)

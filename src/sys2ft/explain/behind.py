@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from sys2ft.errors import InputError
+from sys2ft.examples import settings_of
 from sys2ft.explain.estimates import Voices, voices_of
 from sys2ft.explain.rows import Chosen
 from sys2ft.grid import AXES, NONE, Cell
@@ -79,11 +80,14 @@ def _splits_in_mode(chosen: Chosen) -> set[str] | None:
 def tables_behind(chosen: Chosen, cells: Mapping[str, Iterable[Row]]) -> list[Behind]:
     """The tables of answers that a row is made of, each once; of those of a whole cell the ones that are there."""
     results, whose, artefacts = chosen.results, _voices(chosen), _artefacts(chosen)
+    made = settings_of(artefact_path(results, "cells_table"))["answers"]
     found: dict[Behind, None] = {}
     for who, several in cells.items():
         for row in several:
             cell = Cell(**{axis: row[axis] for axis in AXES})
             for artefact in artefacts:
+                if artefact not in ("retention", *made[cell.split]):
+                    continue  # of modes that the study does not ask in any more
                 told = []
                 if chosen.row["method"] == NONE:
                     told.append(_of_base(who if who in whose else "base", artefact, results, cell))

@@ -28,7 +28,7 @@ def as_data(account: Account) -> dict[str, Any]:
             {**cell, "path": _cell(cell).path, "made_from": describe_cell(account, cell)} for cell in account.cells
         ],
         "checks": [asdict(check) for check in account.checks.values()],
-        "code_versions": dict(account.code_versions),
+        "code_versions": [{"stage": stage, "version": version} for stage, version in account.code_versions],
         "environments": account.environments,
         "damage": account.damage,
     }

@@ -1,7 +1,7 @@
 """The cells that can be looked at in the page: what is shown of each."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,25 +14,31 @@ LOSSES = 64
 """Steps whose loss is shown, evenly spaced."""
 
 
-def describe_cells(results: str, cells: Sequence[Cell], items: int) -> Iterator[dict[str, Any]]:
-    """What is shown of cells: of each the first items."""
+def describe_cells(
+    results: str, cells: Sequence[Cell], items: int, answers: Mapping[str, Sequence[str]]
+) -> Iterator[dict[str, Any]]:
+    """What is shown of cells: of each the first items.
+
+    Args:
+        answers: for each split the kinds of its answers (`answers`, `written`).
+    """
     from sys2ft.models import load_tokenizer
 
     tokenizers = cache(load_tokenizer)
     for cell in cells:
         reader = CellReader(results, cell)
         for news in reader.rows("items")[:items]:
-            yield describe(reader, news, tokenizers(reader.path("model")))
+            yield describe(reader, news, tokenizers(reader.path("model")), answers[cell.split])
 
 
-def describe(reader: CellReader, news: Row, tokenizer: Any) -> dict[str, Any]:
+def describe(reader: CellReader, news: Row, tokenizer: Any, answers: Sequence[str]) -> dict[str, Any]:
     """What is shown of one item of a cell: news, study rows, a training sequence, losses, answers."""
     item = news["item"]
     sequences = reader.sequences(item)
     first = sequences[0]
     losses = [row["loss"] for row in reader.log(item)]
     questions: dict[str, dict[str, Any]] = {}
-    for answered in reader.answered(item, "all"):
+    for answered in reader.answered(item, "all", answers):
         asked = answered.asking.question
         told = {"id": asked["question_id"], "kind": asked["kind"], "question": asked["question"], "asked": []}
         questions.setdefault(asked["question_id"], told)["asked"].append(_answers(answered))

@@ -29,6 +29,8 @@ def draw_overexposure(findings: Findings) -> Figure:
 
 def _draw_along(findings: Findings, measure: str, title: str) -> Figure:
     rows = _of_dynamics(findings, measure)
+    if not rows:
+        return Figure(title, f"Not drawn: no tuned model was asked {measure.replace('_', ' ')}.")
     if len({row["samples_seen"] for row in rows}) < 3:  # base, milestones, end
         return Figure(title, NO_MILESTONES)
     points = [_point(findings, row, row["samples_seen"]) for row in rows]

@@ -1,6 +1,6 @@
 """What figures and sentences are made of: the rows of the tables, and the order in which names stand."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -44,8 +44,15 @@ class Findings:
 
     @cached_property
     def whole(self) -> str:
-        """The split that stands for all of the grid."""
-        return ALL if len(self.grid.split) > 1 else self.grid.split[0]
+        """The split that stands for all of the grid; of one that excludes all others, the one that is left."""
+        told = {split for split, _ in self.asked}
+        several = ALL if len(self.grid.split) > 1 else self.grid.split[0]
+        return next((split for split in (ALL, *self.grid.split) if split in told), several)
+
+    @cached_property
+    def asked(self) -> set[tuple[str, str]]:
+        """The splits, with the modes in which each was asked."""
+        return {(row["split"], row["mode"]) for row in self.effects}
 
     @cached_property
     def shadowed(self) -> set[str]:
@@ -63,20 +70,21 @@ class Findings:
         found = {(r["teacher"], r["model"]) for r in self.effects if r["teacher"] != NONE}
         return sorted({resolve_teacher(*pair) for pair in found})
 
+    def trained(self, row: Row) -> str:
+        """A protocol, with the method where the study has several of them."""
+        several = len(self.grid.method) > 1 and row["method"] != NONE
+        return f"{row['protocol']}, {row['method']}" if several else row["protocol"]
+
     def learner(self, row: Row) -> str:
-        """A protocol, with method and teacher where the study has several of them."""
-        parts = [row["protocol"]]
-        if len(self.grid.method) > 1 and row["method"] != NONE:
-            parts.append(row["method"])
-        if len(self.grid.teacher) > 1 and row["teacher"] != NONE:
-            parts.append(f"teacher {row['teacher']}")
-        return ", ".join(parts)
+        """The same, with the teacher where the study has several of them."""
+        several = len(self.grid.teacher) > 1 and row["teacher"] != NONE
+        return f"{self.trained(row)}, teacher {row['teacher']}" if several else self.trained(row)
 
     def chance(self, split: str, mode: str) -> float | None:
         """The accuracy of a guess; None where the model writes, and where no question of the split is known."""
         if mode in WRITTEN:
             return None
-        chosen = [row for row in self.questions if split in (ALL, row["split"])]
+        chosen = [r for r in self.questions if split in (ALL, r["split"]) and (r["split"], mode) in self.asked]
         if mode == "statement":
             return 0.5 if chosen else None
         return fmean(1 / len(row["options"]) for row in chosen) if chosen else None
@@ -90,11 +98,11 @@ class Findings:
             if row["measure"] == measure and row["split"] == wanted and row["estimate"] is not None
         ]
 
-    def order(self, rows: Iterable[Row]) -> list[str]:
-        """The learners among rows, in the order of the grid's protocols."""
+    def order(self, rows: Iterable[Row], called: Callable[[Row], str] | None = None) -> list[str]:
+        """The learners among rows, in the order of the grid's protocols; `called`: by another name."""
         place = {name: number for number, name in enumerate(self.grid.protocol)}
         chosen = sorted(rows, key=lambda row: (place.get(row["protocol"], -1), row["method"], row["teacher"]))
-        return list(dict.fromkeys(self.learner(row) for row in chosen))
+        return list(dict.fromkeys(map(called or self.learner, chosen)))
 
 
 def per_estimate(rows: Iterable[Row]) -> list[list[Row]]:

@@ -58,7 +58,7 @@ def draw_protocols(findings: Findings) -> Figure:
         for row, point in effect_points([*bases, *tuned])
     ]
     chart = interval_chart(points, findings.models, [*called.values(), *findings.order(tuned)], [""], "accuracy (%)")
-    caption = "Accuracy over all splits."
+    caption = "Accuracy over all splits in which the mode was asked."
     chance = "Red line: chance, from the number of options; there is none where the model writes."
     return Figure(title, _caption(findings, caption, chance, [*bases, *tuned]), chart)
 
@@ -119,14 +119,20 @@ def draw_teachers(findings: Findings) -> Figure:
         return Figure(title, "Not drawn: it takes study data of two teachers at least.")
     rows = [row for row in findings.find("closed_book_gain") if row["teacher"] != NONE]
     rows = [row for row in rows if row["protocol"] not in findings.shadowed]
+    if not rows:
+        return Figure(title, "Not drawn: no learner of study data was asked closed book.")
     points = [
         point
-        | {"place": resolve_teacher(row["teacher"], row["model"]), "band": row["protocol"], "series": row["model"]}
+        | {
+            "place": resolve_teacher(row["teacher"], row["model"]),
+            "band": findings.trained(row),
+            "series": row["model"],
+        }
         for row, point in effect_points(rows)
     ]
-    protocols = [name for name in findings.grid.protocol if any(row["protocol"] == name for row in rows)]
+    bands = findings.order(rows, findings.trained)
     chart = interval_chart(
-        points, findings.models, findings.teachers, protocols, "closed-book gain (points of accuracy)", "learner"
+        points, findings.models, findings.teachers, bands, "closed-book gain (points of accuracy)", "learner"
     )
     caption = "Closed-book accuracy of the tuned model minus that of the base, by who wrote the study data."
     return Figure(title, _caption(findings, caption, NO_DIFFERENCE, rows), chart)

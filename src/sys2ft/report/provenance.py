@@ -37,14 +37,22 @@ def common_values(cells: Sequence[Row]) -> dict[str, str]:
     return {name: cells[0][name] for name, values in found.items() if len(values) == 1 and cells[0][name] is not None}
 
 
-def collect_settings(results: str, tables: Mapping[str, str], cells: Sequence[Cell]) -> dict[str, list[str]]:
+def collect_settings(
+    results: str, tables: Mapping[str, str], cells: Sequence[Cell], answers: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
     """For each stage the different settings of it, as JSON.
 
     Args:
         tables: for each stage of the whole grid the path of a table that holds its settings.
         cells: whose stages are looked at.
+        answers: for each split the kinds of its answers (`answers`, `written`).
     """
-    paths = {stage: [cell_path(results, name, cell) for cell in cells] for stage, name in STAGES.items()}
+    paths = {
+        stage: [
+            cell_path(results, name, cell) for cell in cells if name in ("sequences", "train_log", *answers[cell.split])
+        ]
+        for stage, name in STAGES.items()
+    }
     paths |= {stage: [path] for stage, path in tables.items()}
     there = {stage: [path for path in several if Path(path).exists()] for stage, several in paths.items()}
     told = {

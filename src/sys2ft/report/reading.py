@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sys2ft.cost.bill import Bill
-from sys2ft.grid import Cell
+from sys2ft.examples import settings_of
+from sys2ft.grid import AXES, Cell
 from sys2ft.models import load_manifest
 from sys2ft.paths import FIGURES, artefact_path, figure_path
 from sys2ft.plan import compare_with_actuals
@@ -86,10 +87,11 @@ def read_page(
         "dynamics": findings.dynamics, "scaling": findings.scaling,
     }  # fmt: skip
     shown = [Cell.from_path(path) for path in stage.shown]
+    answers = settings_of(paths["cells"])["answers"]
     specifications = {name: Path(figure_path(results, name, "json")) for name in FIGURES}
     return Page(
         title=results.removeprefix("results/"),
-        about=_about(stage, findings),
+        about=_about(stage, findings, cells),
         sections=tell(findings),
         figures={name: json.loads(path.read_text(encoding="utf-8")) for name, path in specifications.items()},
         tables=[
@@ -98,30 +100,29 @@ def read_page(
             Shown("models", "The models, by revision.", describe_models(models)),
         ],
         rows=stage.report.rows,
-        examples=list(describe_cells(results, shown, stage.report.items)),
+        examples=list(describe_cells(results, shown, stage.report.items, answers)),
         examples_note=_examples_note(stage, results),
         common=common_values(cells),
-        settings=collect_settings(results, {stage: paths[name] for stage, name in MADE_BY.items()}, shown),
+        settings=collect_settings(results, {stage: paths[name] for stage, name in MADE_BY.items()}, shown, answers),
     )
 
 
-def _about(stage: DrawFiguresStage, findings: Findings) -> list[str]:
+def _about(stage: DrawFiguresStage, findings: Findings, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """What was run, and what a guess would reach."""
-    grid = stage.grid
-    names = {"model": findings.models} | {
-        axis: getattr(grid, axis) for axis in ("method", "protocol", "teacher", "split", "seed")
-    }
+    told = {axis: findings.models if axis == "model" else getattr(stage.grid, axis) for axis in AXES}
+    ran = {axis: {row[axis] for row in cells} for axis in AXES}  # the grid may exclude a value from all of its cells
+    names = {axis: there for axis in AXES if (there := [value for value in told[axis] if value in ran[axis]])}
     axes = "; ".join(
         f"{axis}{'s' if len(values) > 1 else ''} {', '.join(map(str, values))}" for axis, values in names.items()
     )
     chances = {mode: findings.chance(findings.whole, mode) for mode in findings.modes}
     levels = {chance: [mode for mode in chances if chances[mode] == chance] for chance in chances.values()}
-    told = [
+    guesses = [
         f"{', '.join(modes)} {'has none, as the model writes' if chance is None else f'{100 * chance:.0f} %'}"
         for chance, modes in levels.items()
     ]
     intervals = f"Intervals: {100 * stage.level:.0f} %, from a bootstrap clustered by item and crossed with seeds."
-    return [f"What was run: {axes}.", f"{intervals} Chance: {'; '.join(told)}."]
+    return [f"What was run: {axes}.", f"{intervals} Chance: {'; '.join(guesses)}."]
 
 
 def _examples_note(stage: BuildReportStage, results: str) -> str:

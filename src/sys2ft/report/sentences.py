@@ -75,7 +75,7 @@ ASKED = {
     "protocol_contrast": (
         "Is another protocol better than the reference?",
         "Closed-book accuracy of a protocol minus that of the reference protocol, paired on the same questions.",
-        "the grid has no reference protocol beside another one",
+        "the grid has no protocol beside the reference protocol of the same teacher, or of none",
     ),
     "size_contrast": (
         "Does size matter?",

@@ -336,6 +336,7 @@ def _check_names(study: Study, file: str | Path) -> None:
     for axis, names in known.items():
         for name in getattr(study.grid, axis):
             check(f"grid.{axis}", name, names, axis)
+    check("statistics.reference_protocol", study.statistics.reference_protocol, known["protocol"], "protocol")
     for name, protocol in study.protocols.items():
         _check_protocol(study, file, name, protocol, check)
     for name, teacher in study.teachers.items():
