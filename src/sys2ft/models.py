@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+FIXED_DAY = "{% macro strftime_now(form) %}26 Jul 2024{% endmacro %}"
 HUB_FILES = ["*.safetensors", "*.json", "tokenizer.model", "merges.txt", "vocab.txt", "*.jinja"]
 
 
@@ -72,6 +73,40 @@ def check_source(name: str, settings: ModelSettings, file: str | Path) -> None:
                 raise InputError(file, f"{field}.path", f"{folder} has no {needed}", "name a saved model's directory")
 
 
+def check_prepared(name: str, settings: ModelSettings, manifest_path: Path, file: str | Path) -> None:
+    """Check that what a prepared model was made from is still there as it was.
+
+    Raises:
+        InputError: a file is missing, or another one than was prepared.
+    """
+    source, manifest = settings.source, load_manifest(manifest_path)
+    if source.kind == "gguf" and manifest["revision"] != source.sha256:
+        check_source(name, settings, file)  # it will be prepared anew
+    if source.kind == "directory":
+        check_source(name, settings, file)
+        seen = manifest.get("seen")
+        if seen is None or manifest["weights"] != source.path or seen == _seen_files(Path(source.path)):
+            return
+        if manifest["revision"] != _directory_digest(Path(source.path)):
+            mend = f"give the changed model a name of its own, or delete {manifest_path} to begin anew with it"
+            raise InputError(file, f"models.{name}.source.path", f"{source.path} is not what was prepared", mend)
+
+
+def _read_files(folder: Path) -> list[Path]:
+    """What is loaded of a saved model."""
+    return [path for path in sorted(folder.iterdir()) if any(path.match(pattern) for pattern in HUB_FILES)]
+
+
+def _seen_files(folder: Path) -> dict[str, list[int]]:
+    """Size and time of a saved model's files."""
+    return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in _read_files(folder)}
+
+
+def _directory_digest(folder: Path) -> str:
+    told = {path.name: file_sha256(path) for path in _read_files(folder)}
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
 def prepare_model(stage: PrepareModelStage, folder: Path) -> dict[str, Any]:
     """Make a model ready to load and describe it.
 
@@ -81,13 +116,17 @@ def prepare_model(stage: PrepareModelStage, folder: Path) -> dict[str, Any]:
 
     Returns:
         The content of `model.json`: `weights` (a directory; null for the folder `weights` beside it, or a hub
-        repository), `revision` (a commit or a digest), `parameters`, `dtype`, `context_tokens`, and `files` with the
-        SHA-256 of each file that was converted.
+        repository), `revision` (a commit or a digest), `parameters`, `dtype`, `context_tokens`, `files` with the
+        SHA-256 of each file that was converted, and of a directory `seen`, size and time of its files.
+
+    Raises:
+        InputError: a GGUF file is not the one that is meant.
     """
     folder.mkdir(parents=True, exist_ok=True)
     source = stage.source
     weights: str | None = None
     hub_revision: str | None = None
+    seen: dict[str, list[int]] | None = None
     if source.kind == "hub":
         import huggingface_hub
 
@@ -95,10 +134,8 @@ def prepare_model(stage: PrepareModelStage, folder: Path) -> dict[str, Any]:
         weights, revision, hub_revision = source.repository, source.revision, source.revision
     elif source.kind == "directory":
         weights = source.path
-        digest = hashlib.sha256()
-        for path in sorted(Path(source.path).glob("*.safetensors")):
-            digest.update(file_sha256(path).encode())
-        revision = digest.hexdigest()
+        seen = _seen_files(Path(source.path))
+        revision = _directory_digest(Path(source.path))
     elif source.kind == "gguf":
         _convert_gguf(source, stage.dtype, folder)
         revision = source.sha256
@@ -107,7 +144,8 @@ def prepare_model(stage: PrepareModelStage, folder: Path) -> dict[str, Any]:
         revision = hashlib.sha256(source.model_dump_json().encode()).hexdigest()
     manifest = {"weights": weights, "hub_revision": hub_revision, "revision": revision, "dtype": stage.dtype}
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    return {**manifest, **_describe(weights or str(folder), hub_revision), "files": files}
+    told = {"files": files} if seen is None else {"files": files, "seen": seen}
+    return {**manifest, **_describe(weights or str(folder), hub_revision), **told}
 
 
 def damaged_files(manifest_path: Path) -> list[str]:
@@ -141,6 +179,8 @@ def _convert_gguf(source: GgufSource, dtype: Dtype, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = gguf_path(source)
+    if (found := file_sha256(path)) != source.sha256:
+        raise InputError(path, "", f"has the checksum {found}", f"fetch the file of {source.sha256} again")
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     # The weights are dequantised now; without this transformers would refuse to save them.
@@ -176,6 +216,16 @@ def _make_random(source: RandomSource, folder: Path) -> None:
 def load_manifest(path: str | Path) -> dict[str, Any]:
     """What `prepare_model` wrote: the `model.json` at `path`."""
     return json.loads(Path(path).read_text())
+
+
+def converted_weights(source: Path | None) -> dict[str, str]:
+    """Digests of weights that were converted here, which a revision does not tell.
+
+    Args:
+        source: a `model.json`; of recorded study data and served models there are none.
+    """
+    files = load_manifest(source).get("files", {}) if source is not None and source.name == "model.json" else {}
+    return {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
 
 
 def describe_teacher(settings: TeacherSettings, source: Path | None) -> tuple[str, int | None]:
@@ -219,6 +269,9 @@ def load_tokenizer(manifest_path: str | Path) -> "PreTrainedTokenizerBase":
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(weights, **hub)
+    if isinstance(tokenizer.chat_template, str) and "strftime_now" in tokenizer.chat_template:
+        # Some templates tell today's date; prompts must not depend on the day a job runs.
+        tokenizer.chat_template = FIXED_DAY + tokenizer.chat_template
     if tokenizer.chat_template is None:
         print(f"{weights}: no chat template; the plain one is used")
         tokenizer.chat_template = PLAIN_TEMPLATE

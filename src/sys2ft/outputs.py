@@ -18,6 +18,8 @@ def list_outputs(study: Study) -> dict[str, pa.Schema | None]:
     for artefact in ("model", "weights", "items", "questions"):
         schema = {"items": tables.ITEMS, "questions": tables.QUESTIONS}.get(artefact)
         found |= {cell_path(results, artefact, cell): schema for cell in cells}
+    taught_by = sorted({model for teacher in teachers if (model := study.teacher(teacher).model) is not None})
+    found |= {artefact_path(results, name, model=model): None for model in taught_by for name in ("model", "weights")}
     for teacher in sorted(teachers):
         writes = [cell for cell in cells if cell.resolved_teacher() == teacher]
         for shard in study.shards(teacher):

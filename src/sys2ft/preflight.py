@@ -9,18 +9,19 @@ from typing import Any
 
 from sys2ft.cost.bill import Bill
 from sys2ft.cost.needs import zero_stage
+from sys2ft.cost.shape import linears
 from sys2ft.errors import InputError
 from sys2ft.evaluation.questions import check_others_exist
 from sys2ft.evaluation.reading import check_readable
 from sys2ft.evaluation.tasks import task_files
 from sys2ft.grid import NONE, Cell
-from sys2ft.models import check_source
+from sys2ft.models import check_prepared, check_source
 from sys2ft.news.items import NewsFile, check_unique, load_general, open_split, question_rows
 from sys2ft.paths import answer_paths, artefact_path, study_path
 from sys2ft.settings.base import WRITTEN
-from sys2ft.settings.resources import Launch
+from sys2ft.settings.resources import Launch, ModelShape
 from sys2ft.settings.study import Study, load_study
-from sys2ft.study.engines.recorded import check_rows, load_recorded
+from sys2ft.study.engines.recorded import check_questions, check_rows, load_recorded
 from sys2ft.study.engines.vllm_offline import LORA_RANKS
 from sys2ft.study.replay import load_replay
 from sys2ft.yaml_files import read_config
@@ -108,13 +109,16 @@ def _check_readable(path: str | Path, news: NewsFile) -> None:
 
 
 def check_models(study: Study, file: str | Path) -> None:
-    """Check the files of the models that the grid uses, unless they are prepared already.
+    """Check the files of the models that the grid uses.
 
     Raises:
-        InputError: a file is missing or is not the one meant.
+        InputError: a file is missing, or is not the one meant or the one that was prepared.
     """
     for name in used_models(study):
-        if not Path(artefact_path(study.results, "model", model=name)).exists():
+        manifest = Path(artefact_path(study.results, "model", model=name))
+        if manifest.exists():
+            check_prepared(name, study.models[name], manifest, file)
+        else:
             check_source(name, study.models[name], file)
 
 
@@ -129,6 +133,18 @@ def check_costs(study: Study, news: Mapping[str, NewsFile], file: str | Path) ->
     bill.check()
     for cell in dict.fromkeys(replace(cell, seed=0, teacher=NONE) for cell in study.cells()):
         _check_launch(study, cell, bill.launch(cell.keys()), file)
+        _check_targets(study, cell, bill.shape(cell.model), file)
+
+
+def _check_targets(study: Study, cell: Cell, shape: ModelShape | None, file: str | Path) -> None:
+    method = study.methods[cell.method]
+    if shape is None or method.kind != "lora" or "all-linear" in method.targets:
+        return
+    there = linears(shape)
+    if lacking := [name for name in method.targets if name not in there]:
+        mend = f"write [all-linear] or some of {', '.join(there)}, or exclude the method for this model"
+        problem = f"'{cell.model}' has no module named {', '.join(lacking)}"
+        raise InputError(file, f"methods.{cell.method}.targets", problem, mend)
 
 
 def _check_launch(study: Study, cell: Cell, launch: Launch, file: str | Path) -> None:
@@ -243,7 +259,7 @@ def check_recorded(study: Study, news: Mapping[str, NewsFile]) -> None:
     """Check that recorded study data have what the grid asks for.
 
     Raises:
-        InputError: a file cannot be used, or has too few rows for an item and kind.
+        InputError: a file cannot be used, has too few rows for an item and kind, or a question that cannot be read.
     """
     asked = {
         (path, kind, cell.split)
@@ -255,6 +271,8 @@ def check_recorded(study: Study, news: Mapping[str, NewsFile]) -> None:
     for path, kind, split in sorted(asked):
         for item in news[split].items:
             check_rows(files[path], path, item.id, kind, study.budget.study_rows)
+            if study.kind_prompts[kind].has_questions:
+                check_questions(files[path], path, item.id, kind, study.kinds[kind].per_call)
 
 
 def used_models(study: Study) -> list[str]:

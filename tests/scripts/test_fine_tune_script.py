@@ -228,7 +228,7 @@ def test_an_edited_item_is_trained_alone_and_the_others_are_taken_over(manifest,
     assert [row["loss"] for row in new_log] == pytest.approx([row["loss"] for row in afresh], abs=1e-5)
 
 
-@pytest.mark.parametrize("change", ["version", "settings", "environment", "damaged"])
+@pytest.mark.parametrize("change", ["version", "settings", "environment", "weights", "damaged"])
 def test_what_is_not_the_same_training_is_not_taken_over(manifest, sequences, tmp_path, capsys, monkeypatch, change):
     run_main(manifest, sequences, tmp_path, version=1)
     before = digests(tmp_path)
@@ -236,6 +236,8 @@ def test_what_is_not_the_same_training_is_not_taken_over(manifest, sequences, tm
     stage = LORA.model_copy(update={"method": LORA.method.model_copy(update={"lr": 2e-3})})
     if change == "environment":
         monkeypatch.setattr("sys2ft.training.cell.describe_environment", lambda: {"torch": "another"})
+    if change == "weights":  # of one revision, as other code converts them
+        monkeypatch.setattr("sys2ft.training.cell.converted_weights", lambda _: {"model.safetensors": "another"})
     if change == "damaged":
         path = tmp_path / "kept/red/weights/adapter_model.safetensors"
         content = bytearray(path.read_bytes())

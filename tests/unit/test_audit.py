@@ -86,7 +86,8 @@ def test_the_audit_holds_models_to_chance_where_they_cannot_know():
     questions = shuffled(80)
     items = [{"item": f"i{n}", "text": "Amber, cobalt, ochre and sepia."} for n in range(40)]
     answers = [
-        {"model": "m", "protocol": "none", "mode": "cloze", "item": q["item"], "condition": condition,
+        {"model": "m", "protocol": "none", "mode": "cloze", "item": q["item"],
+         "question_id": q["question_id"], "condition": condition,
          "control": control, "correct": float(condition == "in_context" or number % 4 == 0)}
         for number, q in enumerate(questions)
         for condition, control in (("closed_book", "none"), ("in_context", "blank_question"), ("in_context", "none"))
@@ -96,3 +97,16 @@ def test_the_audit_holds_models_to_chance_where_they_cannot_know():
     assert not found["m, cloze: in_context, blank_question"].passed
     assert "m, cloze: in_context" not in found
     assert all(isinstance(finding, Finding) for finding in found.values())
+
+
+def test_chance_is_that_of_the_questions_that_were_asked():
+    four, two = shuffled(40), [row | {"options": ["x", "y"], "gold": 0, "split": "t"} for row in shuffled(40)]
+    two = [row | {"question_id": f"t-{row['question_id']}"} for row in two]
+    items = [{"item": row["item"], "text": "Amber, cobalt, ochre and sepia."} for row in four]
+    answers = [
+        {"model": "m", "protocol": "none", "mode": "letter", "item": q["item"], "question_id": q["question_id"],
+         "condition": "closed_book", "control": "none", "correct": float(number % 4 == 0)}
+        for number, q in enumerate(four)
+    ]  # fmt: skip
+    found = {finding.name: finding for finding in audit(items, [*four, *two], answers=answers)}
+    assert found["m, letter: closed_book"].chance == 0.25

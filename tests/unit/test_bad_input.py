@@ -4,7 +4,9 @@ import copy
 import hashlib
 import importlib.util
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ import yaml
 from sys2ft.code_versions import read_versions
 from sys2ft.cost.bill import Bill
 from sys2ft.errors import InputError
+from sys2ft.models import prepare_model
 from sys2ft.news.items import load_news
-from sys2ft.paths import study_path
+from sys2ft.paths import artefact_path, study_path
 from sys2ft.preflight import check_environment, open_study
+from sys2ft.settings.stages import PrepareModelStage
 from sys2ft.settings.study import load_study
 from sys2ft.yaml_files import read_yaml
 
@@ -247,6 +251,61 @@ def test_a_section_that_is_no_mapping_is_refused(section, value):
     assert refusal(config).startswith(f"{FILE}: {section}: ")
 
 
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [("models", "self"), ("models", "none"), ("teachers", "none"), ("methods", "none"), ("protocols", "none"),
+     ("splits", "all"), ("splits", "none")],
+)  # fmt: skip
+def test_names_that_the_tables_need_are_reserved(section, name):
+    config = shipped_config()
+    config[section][name] = copy.deepcopy(next(iter(config[section].values())))
+    assert_says(message := refusal(config), FILE, f"{section}.{name}", "choose another name")
+    assert "the name is reserved" in message
+
+
+def test_targets_that_a_model_has_not_are_refused_before_a_teacher_writes():
+    config = shipped_config()
+    config["models"]["tiny"]["source"] |= {"architecture": "gpt_neox"}
+    message = refusal(config)
+    assert_says(message, FILE, "methods.lora.targets", "write [all-linear] or some of query_key_value")
+    assert "'tiny' has no module named q_proj" in message
+    config["methods"]["lora"]["targets"] = ["all-linear"]
+    assert open_study(config, FILE)
+
+
+def test_another_gguf_file_is_not_converted_under_the_checksum_of_the_old_one():
+    """Settings that were changed in part: the model is prepared anew without a look at the whole study."""
+    Path("other.gguf").write_text("other")
+    source = {"kind": "gguf", "file": "other.gguf", "sha256": "0" * 64}
+    stage = PrepareModelStage.model_validate({"source": source, "dtype": "float32"})
+    with pytest.raises(InputError, match=r"^other\.gguf: has the checksum d9298a10d1b07358"):
+        prepare_model(stage, Path("weights"))
+    manifest = Path("results/prepare_model/model=tiny/model.json")
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"revision": "1" * 64, "weights": None}))
+    config = shipped_config()
+    config["models"]["tiny"] = {"source": source, "dtype": "float32"}
+    assert_says(refusal(config), FILE, "models.tiny.source.sha256", "fetch the file again")
+
+
+def test_a_directory_that_holds_another_model_than_was_prepared_is_refused(llama):
+    shutil.copytree(llama.parent / "weights", "mine")
+    config = shipped_config()
+    config["models"]["tiny"] = {"source": {"kind": "directory", "path": "mine"}, "dtype": "float32"}
+    study = open_study(config, FILE)
+    manifest = Path(artefact_path(study.results, "model", model="tiny"))
+    manifest.parent.mkdir(parents=True)
+    prepared = prepare_model(study.prepare_model_stage("tiny"), manifest.parent / "weights")
+    manifest.write_text(json.dumps(prepared))
+    os.utime("mine/config.json", (1, 1))
+    assert open_study(config, FILE), "a touch says nothing"
+    with Path("mine/tokenizer_config.json").open("a") as stream:
+        stream.write("\n")
+    message = refusal(config)
+    assert_says(message, FILE, "models.tiny.source.path", "give the changed model a name of its own")
+    assert "mine is not what was prepared" in message
+
+
 def test_a_number_in_place_of_a_section_is_refused():
     assert_config_refused(setting("kinds", 3), "kinds", "replace 3")
 
@@ -451,8 +510,8 @@ def test_recorded_study_data_with_too_few_rows_are_refused_with_the_item_and_the
 def recorded(kinds: list[str], path: str, rows: int = 6) -> None:
     """Recorded study data of these kinds for the items that the shipped configuration takes of mathematics."""
     items = yaml.safe_load((ROOT / "data/new_news/mathematics.yaml").read_text())["items"]
-    pair = {"question": "Is it so?", "answer": "It is so."}
-    some = {kind: [pair if kind == "self_qa" else "It is so."] * rows for kind in kinds}
+    pairs = [{"question": f"Is it so, {number}?", "answer": "It is so."} for number in range(rows)]
+    some = {kind: pairs if kind == "self_qa" else ["It is so."] * rows for kind in kinds}
     study = {item["id"]: some for item in items[: SHIPPED["budget"]["items"]]}
     Path(path).write_text(yaml.dump({"study": study}, Dumper=yaml.SafeDumper))
 
@@ -460,6 +519,20 @@ def recorded(kinds: list[str], path: str, rows: int = 6) -> None:
 def record(config: dict[str, Any], *protocols: str) -> None:
     config["teachers"]["recorded"] = {"engine": "recorded", "path": "study.yaml"}
     config["grid"] |= {"teacher": ["recorded"], "split": ["mathematics"], "protocol": list(protocols)}
+
+
+@pytest.mark.parametrize("odd", ["Name the harbour.", "How long (in km?)", "Is it\nso?", "Is it so, 0?", "2. Is it?"])
+def test_a_recorded_question_that_would_not_be_read_is_refused(odd):
+    """Or the next ones would be answered by the answers of others."""
+    recorded(["self_qa"], "study.yaml")
+    told = yaml.safe_load(Path("study.yaml").read_text())
+    first = next(iter(told["study"]))
+    told["study"][first]["self_qa"][1]["question"] = odd
+    Path("study.yaml").write_text(yaml.safe_dump(told))
+    config = shipped_config()
+    record(config, "naive", "self_qa")
+    assert_says(message := refusal(config), "study.yaml", f"study.{first}.self_qa", "write it once, on one line")
+    assert f"{odd!r} would not be read as one question" in message
 
 
 @pytest.mark.parametrize(("has", "lacks"), [("self_qa", "paraphrase"), ("paraphrase", "self_qa")])

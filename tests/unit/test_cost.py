@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sys2ft.cost.calibration import ARTEFACTS, LEAST, benchmark_path
 from sys2ft.cost.devices import DEVICES, speed
 from sys2ft.cost.generation import Calls, generation_work
 from sys2ft.cost.memory import Spread, training_bytes
+from sys2ft.cost.models import find_shape
 from sys2ft.cost.shape import (
     FAMILIES,
     activation_bytes,
@@ -36,7 +38,7 @@ from sys2ft.learned import training_points
 from sys2ft.news.items import load_news
 from sys2ft.paths import artefact_path
 from sys2ft.preflight import open_study
-from sys2ft.settings.catalogue import MethodSettings
+from sys2ft.settings.catalogue import MethodSettings, ModelSettings
 from sys2ft.settings.choices import ScoringSettings
 from sys2ft.settings.resources import Launch, ModelShape
 from sys2ft.settings.study import load_study
@@ -750,3 +752,11 @@ def test_every_shipped_configuration_has_its_bill(names):
     charges = [bill.charge(rule, keys) for rule, keys in bill.jobs()]
     assert all(charge.seconds and charge.seconds > 0 for charge in charges)
     assert all(charge.needs.runtime >= 5 and charge.needs.mem_mb > 0 for charge in charges)
+
+
+def test_where_the_hub_cannot_be_asked_what_jobs_need_is_what_was_given(tmp_path, monkeypatch):
+    """The environment that plans and draws has no huggingface_hub."""
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    model = {"source": {"kind": "hub", "repository": "someone/tiny", "revision": "0" * 40}}
+    (tmp_path / "prepare_model/model=m/weights").mkdir(parents=True)
+    assert find_shape("m", ModelSettings.model_validate(model), str(tmp_path)) is None

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sys2ft.cli import main
+from sys2ft.code_versions import read_versions
 from sys2ft.errors import InputError
 from sys2ft.explain.account import explain
 from sys2ft.explain.estimates import recompute
@@ -19,12 +20,13 @@ from sys2ft.paths import cell_path, study_path
 from sys2ft.report.provenance import collect_settings
 from sys2ft.tables import CELLS as CELLS_SCHEMA
 from sys2ft.tables import DYNAMICS, build_table, read_rows, write_table
-from tests.unit.made_study import CELLS, gather, make_study
+from tests.unit.made_study import CELLS, SCRIPTS, gather, make_study
 
 EFFECTS = Path("results/made/tables/effects.parquet")
 GAIN = ("model=m", "protocol=self_qa", "measure=closed_book_gain", "control=blank_question")
 CLOSED = ("condition=closed_book", "control=none")
 CELL = CELLS["self_qa", 1]
+VERSIONS = read_versions(SCRIPTS.parent / "code-versions.yaml")
 
 pytestmark = pytest.mark.usefixtures("study")
 
@@ -129,7 +131,7 @@ def test_text_and_data_tell_the_same():
     account = explain(EFFECTS, None, GAIN)
     text, data = "\n".join(as_text(account)), json.loads(json.dumps(as_data(account)))
     for part in ("+1 tuned closed_book: 0.750000 over 8 answers", "the table says 0.500000: agrees", "revision r1",
-                 "2 of 2 rows kept, teacher t, revision t at 7; prompts version 3", "fine_tune 3", "python 3.",
+                 "2 of 2 rows kept, teacher t, revision t at 7; prompts version 3", f"fine_tune {VERSIONS['fine_tune']}", "python 3.",
                  "under blank_question", " ok"):  # fmt: skip
         assert part in text
     for path in data["checks"]:
@@ -299,7 +301,7 @@ def test_what_was_deleted_is_no_damage_and_its_origin_is_still_known(study):
     assert account.damage == []
     assert account.checks[cell_path("results/made", "sequences", CELL)].status == "not there any more"
     assert account.recomputed.values["estimate"] == 0.5
-    assert ("generate_study", 2) in account.code_versions
+    assert ("generate_study", VERSIONS["generate_study"]) in account.code_versions
     shutil.rmtree(study / "results/made/score_answers")
     account = explain(EFFECTS, None, GAIN)
     assert account.recomputed is None

@@ -2,9 +2,11 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from sys2ft.grid import JOINT, Cell
 from sys2ft.learned import is_milestone, weights_digest
@@ -71,6 +73,15 @@ def test_exported_weights_are_read_by_transformers(llama, rows, tmp_path):
     for name, weight in again.named_parameters():
         assert torch.equal(weight, learner.weights()[name])
     assert weights_digest(tmp_path / "all") == weights_digest(tmp_path / "all")
+
+
+def test_what_a_model_stores_beside_its_parameters_is_written_too(llama, rows, tmp_path):
+    learner = open_learner(llama, [Member("one", rows, seed=7)], FULL)
+    learner.model.model.layers[0].register_buffer("scale", torch.full((1,), 3.0))
+    learner.export(0, tmp_path / "out", "tiny")
+    written = load_file(tmp_path / "out/model.safetensors")
+    assert written["model.layers.0.scale"].item() == 3.0
+    assert not any("inv_freq" in name for name in written), "what is computed is not stored"
 
 
 def test_bfloat16_keeps_its_weights_in_float32(llama, rows, tmp_path):
@@ -176,6 +187,20 @@ def test_distillation_is_the_divergence_from_the_base_with_the_news(llama, disti
     assert log[0]["loss"] == pytest.approx(values.mean().item(), rel=0.01)
     assert values.mean() > 3e-5, "the news in context says nothing: the comparison would show nothing"
     assert log[0]["context_tokens"] == sum(len(row["context_ids"]) for row in distilled[:2])
+
+
+def test_the_base_that_is_imitated_is_the_one_that_answers(llama, tokenizer, tmp_path):
+    """In bfloat16 too, far into a text: rotary frequencies that are rounded turn by a radian in 300 tokens."""
+    shutil.copytree(llama.parent, tmp_path / "model")
+    path = tmp_path / "model/model.json"
+    path.write_text(json.dumps(load_manifest(path) | {"dtype": "bfloat16"}))
+    rows = item_rows(tokenizer, "one", 1, context="The one harbour opened all gates. " * 40)
+    learner = open_learner(path, [Member("one", rows, seed=7)], FULL)
+    base = load_model(path)
+    for name, buffer in learner.base.model.named_buffers():
+        assert torch.equal(buffer, base.get_buffer(name)), name
+    for name, parameter in learner.base.model.named_parameters():
+        assert torch.equal(parameter, base.get_parameter(name)), name
 
 
 def test_distillation_brings_the_learner_towards_the_base(llama, distilled):
@@ -365,4 +390,4 @@ def test_losses_are_those_of_a_pinned_run(llama, rows):
     assert all(math.isfinite(row["grad_norm"]) for row in log)
 
 
-PINNED = [5.5589, 5.5539, 5.5503, 5.5421, 5.5424, 5.5412]
+PINNED = [5.5635, 5.5588, 5.5549, 5.5475, 5.5476, 5.5462]

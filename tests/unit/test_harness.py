@@ -229,6 +229,15 @@ def test_a_task_is_found_by_its_name_its_group_or_its_tag_with_all_it_is_made_of
     assert found == sorted(str(tmp_path / file) for file in expected)
 
 
+def test_templates_are_found_whatever_they_are_called(tmp_path):
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/mine.yaml").write_text("task: mine\ninclude: _template_yaml\n")
+    (tmp_path / "tasks/_template_yaml").write_text("include: ../base.yaml\n")
+    (tmp_path / "base.yaml").write_text("num_fewshot: 0\n")
+    found = task_files(RetentionSettings(tasks=("mine",), include=str(tmp_path)))
+    assert found == sorted(str(tmp_path / name) for name in ("base.yaml", "tasks/_template_yaml", "tasks/mine.yaml"))
+
+
 def test_a_task_file_that_is_not_yaml_is_named(tmp_path):
     (tmp_path / "mine.yaml").write_text("task: [mine\n")
     with pytest.raises(InputError, match=r"mine\.yaml: is not YAML"):

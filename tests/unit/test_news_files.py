@@ -200,12 +200,28 @@ def test_a_data_set_of_others_becomes_a_table_of_news(foreign, capsys):
         ([*COLUMNS[:-1], "answer=keys"], ["--answer", "letter"], "there is no such column"),
         (COLUMNS, ["--answer", "text"], "is not among the options"),
         ([*COLUMNS, "colour=x"], [], "names no column of news"),
+        (COLUMNS, ["--answer", "index"], "'A' points at none of 2 options"),
+        (COLUMNS[:-1], ["--answer", "letter"], "None points at none of 2 options"),
     ],
 )
 def test_a_data_set_that_does_not_fit_is_refused_and_nothing_is_written(foreign, columns, arguments, message):
     with pytest.raises(SystemExit, match=message):
         bring(foreign, *arguments, columns=columns)
     assert not (foreign.parent / "original.jsonl").exists()
+
+
+@pytest.mark.parametrize(("told", "gold"), [("b", "Tolsey"), ("(A)", "Craywick"), (" B. ", "Tolsey")])
+def test_a_letter_is_read_however_it_is_written(foreign, told, gold):
+    (foreign / "test.jsonl").write_text(json.dumps(THEIRS[0] | {"key": told}))
+    news = load_news(bring(foreign, "--answer", "letter"), "original")
+    assert news.items[0].questions[0].answer == gold
+
+
+@pytest.mark.parametrize("told", ["", "Answer: C", None, "AB"])
+def test_what_is_no_letter_is_no_answer(foreign, told):
+    (foreign / "test.jsonl").write_text(json.dumps(THEIRS[0] | {"key": told}))
+    with pytest.raises(SystemExit, match=r"row 1: answer: .* points at none of 2 options"):
+        bring(foreign, "--answer", "letter")
 
 
 def test_the_hub_needs_a_commit(tmp_path):

@@ -529,7 +529,7 @@ def test_study_data_are_trained_without_the_news(compose, protocol):
 def test_without_a_prefix_the_answer_alone_is_trained(compose, tokenizer):
     (sequence,) = compose(stage(SELF_QA, samples=1), study_rows(1, kind="self_qa"), items=ITEMS[:1])
     marked = mark_loss(tokenizer, sequence["token_ids"], sequence["loss_mask"])
-    assert marked == "user: What is ferry 0?<|im_end|>\nassistant: ⟦kept self_qa ferry 0<|im_end|>⟧\n"
+    assert marked == "user:\nWhat is ferry 0?<|im_end|>\nassistant:\n⟦kept self_qa ferry 0<|im_end|>⟧\n"
 
 
 # ------------------------------------------------------------------------------------------------------------- prefixes
@@ -571,7 +571,7 @@ def test_loss_on_a_prefix_marks_exactly_its_text_and_without_it_nothing(compose,
         before = f"⟦{before}⟧" if loss else before
         question, answer = f"What is {row['item']} {row['row']}?", f"kept self_qa {row['item']} {row['row']}"
         assert mark_loss(tokenizer, row["token_ids"], row["loss_mask"]) == (
-            f"user: Here is some news.\n\n{before}\n\n{question}<|im_end|>\nassistant: ⟦{answer}<|im_end|>⟧\n"
+            f"user:\nHere is some news.\n\n{before}\n\n{question}<|im_end|>\nassistant:\n⟦{answer}<|im_end|>⟧\n"
         )
 
 
@@ -704,14 +704,14 @@ def test_the_item_stands_in_the_context_alone_and_is_not_trained(compose, tokeni
     for row in compose(stage(distilled(protocol), samples=3), all_kinds(3)):
         news, end = items[row["item"]]["text"], "<|im_end|>"
         marked = mark_loss(tokenizer, row["context_ids"], row["context_mask"])
-        expected = f"user: {in_context(items[row['item']], asked(row))}{end}\nassistant: ⟦{answered(row)}{end}⟧\n"
+        expected = f"user:\n{in_context(items[row['item']], asked(row))}{end}\nassistant:\n⟦{answered(row)}{end}⟧\n"
         assert marked == expected
         assert news in asked_text(marked)
         assert news not in asked_text(mark_loss(tokenizer, row["token_ids"], row["loss_mask"]))
 
 
 def asked_text(rendered: str) -> str:
-    return rendered.partition("assistant: ")[0]
+    return rendered.partition("assistant:\n")[0]
 
 
 @quick
@@ -734,7 +734,7 @@ def test_what_is_not_distilled_has_no_context(compose, protocol):
 def test_a_context_in_another_wording_is_that_of_the_settings(compose, tokenizer):
     (row,) = compose(stage(distilled(NAIVE), samples=1, context="{title}| {news} |"), items=ITEMS[:1])
     assert mark_loss(tokenizer, row["context_ids"], row["context_mask"]).startswith(
-        "user: A ferry| The ferry calls at Craywick. |Tell me the news: A ferry."
+        "user:\nA ferry| The ferry calls at Craywick. |Tell me the news: A ferry."
     )
 
 

@@ -74,6 +74,16 @@ def project(tmp_path, monkeypatch):
     return Path()
 
 
+def test_a_job_has_the_threads_of_its_bill(project):
+    """A dry run without --cores would leave it one."""
+    (project / "config/threads.yaml").write_text("models: {tiny: {resources: {threads: 3}}}\n")
+    found = find_job(
+        "results/smoke/prepare_model/model=tiny/model.json",
+        ["--configfile", "config/smoke.yaml", "config/threads.yaml", "--set-threads", "prepare_model=3"],
+    )
+    assert found.threads == 3
+
+
 def test_a_job_whose_inputs_are_not_there_is_refused_with_what_makes_them(project):
     cell = "results/smoke/fine_tune/model=tiny/method=lora/protocol=naive/teacher=none/split=events/seed=0"
     with pytest.raises(

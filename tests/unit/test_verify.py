@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sys2ft.learned import damaged_weights, write_digests
-from sys2ft.models import damaged_files, prepare_model
+from sys2ft.models import converted_weights, damaged_files, load_manifest, prepare_model
 from sys2ft.outputs import list_outputs
+from sys2ft.paths import artefact_path
 from sys2ft.preflight import open_configured
 from sys2ft.report.files import write_digests as write_file_digests
 from sys2ft.report.files import write_file
@@ -105,6 +106,21 @@ def test_every_output_of_the_study_is_looked_at(project):
         "score_base", "score_answers", "write_base", "write_answers", "score_base_retention", "score_retention",
         "tables", "figures", "report",
     }  # fmt: skip
+
+
+def test_converted_weights_are_told_apart(llama, tmp_path):
+    files = load_manifest(llama)["files"]
+    assert converted_weights(llama) == {"model.safetensors": files["model.safetensors"]}
+    assert converted_weights(tmp_path / "study.yaml") == converted_weights(None) == {}
+
+
+def test_a_model_that_only_teaches_is_looked_at(project):
+    teacher = project.model_copy(update={"models": project.models | {"large": project.models["tiny"]}})
+    teacher = teacher.model_copy(update={"grid": project.grid.model_copy(update={"teacher": ("large",)})})
+    paths = list_outputs(teacher)
+    for name in ("model", "weights"):
+        assert artefact_path(project.results, name, model="large") in paths
+        assert artefact_path(project.results, name, model="large") not in list_outputs(project)
 
 
 def test_figures_and_report_are_told_by_the_digests_beside_them(project):

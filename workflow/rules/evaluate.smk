@@ -269,6 +269,7 @@ rule score_retention:
             --include {STUDY.retention.include:q} \
             --tokens-per-pass {STUDY.scoring.tokens_per_pass} \
             --batch-size {resources.batch_size} \
+            --version {params.version} \
             --unfinished {params.unfinished:q} \
             --output {output:q} \
             >{log:q} 2>&1

@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
 
     import json
 
-    from sys2ft.models import describe_teacher
+    from sys2ft.models import converted_weights, describe_teacher
     from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import GenerateStudyStage
     from sys2ft.study.cache import CachedEngine, RequestCache
@@ -40,9 +40,10 @@ def main(argv: list[str] | None = None) -> None:
     origin = tell_origin(__file__, revision, source=args.source, items=args.items)
     sampling = {name: getattr(stage.teacher, name) for name in ("engine", "temperature", "top_p", "top_k")}
     identity = {**sampling, "revision": revision}
+    asked = identity | {"kind": keys["kind"], "samples": SAMPLES, "weights": converted_weights(args.source)}
     engine = CachedEngine(
         lambda: open_engine(stage.teacher, args.source, keys["kind"], args.gpus),
-        RequestCache(args.requests, identity | {"kind": keys["kind"], "samples": SAMPLES}),
+        RequestCache(args.requests, asked),
     )
     rows = write_completions(items, chosen, stage, engine, ["generate_study", *keys.values()], parameters)
     table = build_table(COMPLETIONS, rows, {**keys, **identity, "prompts_version": stage.prompts.version})

@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tokens-per-pass", type=int, default=2048, help="of what is scored")
     parser.add_argument("--batch-size", type=int, default=16, help="answers that are written together")
     parser.add_argument("--unfinished", required=True, type=Path, help="folder that is kept until all is measured")
+    parser.add_argument("--version", type=int, default=0, help="of the code: what another one has measured is no use")
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
 
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.grid import Cell
     from sys2ft.learned import find_learned
     from sys2ft.models import file_sha256, load_manifest, load_tokenizer
-    from sys2ft.origins import tell_origin
+    from sys2ft.origins import describe_environment, tell_origin
     from sys2ft.settings.choices import RetentionSettings
     from sys2ft.settings.stages import FineTuneStage, ScoreRetentionStage
     from sys2ft.tables import RETENTION, TRAIN_LOG, build_table, read_rows, write_table
@@ -44,6 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_tokenizer(args.model)
     files = task_files(RetentionSettings(tasks=stage.tasks, include=args.include))
     identity = {
+        "version": args.version,
+        "environment": describe_environment(),
         "stage": stage.model_dump(mode="json"),
         "base": load_manifest(args.model),
         "files": {path: file_sha256(Path(path)) for path in files},

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.evaluation.writing import greedy, open_writer, write_split
     from sys2ft.grid import Cell
     from sys2ft.learned import find_learned
-    from sys2ft.models import describe_teacher
+    from sys2ft.models import converted_weights, describe_teacher
     from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import FineTuneStage, WriteStage
     from sys2ft.tables import ANSWERS, ITEMS, QUESTIONS, TRAIN_LOG, build_table, read_rows, write_table
@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     learned = find_learned(args.model, args.adapters, log, readers.values(), trained.milestones)
     asked = {"items": args.items, "questions": args.questions}
     origin = tell_origin(__file__, model=args.model, adapters=args.adapters, train_log=args.train_log, **asked)
-    identity = {"revision": describe_teacher(greedy(stage.writing), args.model)[0]}
+    revision, _ = describe_teacher(greedy(stage.writing), args.model)
+    identity = {"revision": revision, "weights": converted_weights(args.model)}
     writing = stage.writing.model_copy(update={"batch_size": args.batch_size})
     writer = open_writer(args.model, trained.method, writing, args.gpus)
     answers = write_split(items, questions, stage, writer, learned, readers, args.requests, identity)

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     from sys2ft.evaluation.writing import greedy, open_writer, write_split
     from sys2ft.grid import NONE
     from sys2ft.learned import THE_BASE
-    from sys2ft.models import describe_teacher
+    from sys2ft.models import converted_weights, describe_teacher
     from sys2ft.origins import tell_origin
     from sys2ft.settings.stages import WriteStage
     from sys2ft.tables import ANSWERS, ITEMS, QUESTIONS, build_table, read_rows, write_table
@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     keys = {**json.loads(args.axes), "method": NONE, "protocol": NONE, "teacher": NONE, "seed": None}
     items, questions = read_rows(ITEMS, args.items), read_rows(QUESTIONS, args.questions)
     origin = tell_origin(__file__, model=args.model, items=args.items, questions=args.questions)
-    identity = {"revision": describe_teacher(greedy(stage.writing), args.model)[0]}
+    revision, _ = describe_teacher(greedy(stage.writing), args.model)
+    identity = {"revision": revision, "weights": converted_weights(args.model)}
     writing = stage.writing.model_copy(update={"batch_size": args.batch_size})
     writer = open_writer(args.model, None, writing, args.gpus)
     answers = write_split(items, questions, stage, writer, [[THE_BASE]], None, args.requests, identity)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Signals that ask for a checkpoint, as exit statuses of who wrote one.
 INTERRUPTED = {128 + signum for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
+MANY = 10**6  # cores, more than any job asks for
 PATIENCE = 600.0  # seconds that an interrupted task waits for its job's end
 
 
@@ -88,7 +89,8 @@ def find_job(target: str, arguments: Sequence[str]) -> Job:
     Raises:
         InputError: Snakemake refuses, or what the job needs is not there yet.
     """
-    jobs = dry_run([target, *arguments, "--force"])
+    # Without --cores a dry run has one, and no job more threads than that.
+    jobs = dry_run([target, *arguments, "--force", "--cores", str(MANY)])
     job = next((job for job in jobs if target in job.output), None)
     if job is None:
         raise InputError("sys2ft submit", target, "no rule makes it", "see `sys2ft plan` for what there is")

@@ -28,8 +28,10 @@ def find_shape(name: str, settings: ModelSettings, results: str) -> ModelShape |
     if source.kind == "directory":
         weights = Path(source.path)
     elif source.kind == "hub" and weights.exists():
-        from huggingface_hub import try_to_load_from_cache
-
+        try:
+            from huggingface_hub import try_to_load_from_cache
+        except ImportError:  # the environment that plans and draws: what jobs need is given then
+            return None
         found = try_to_load_from_cache(source.repository, "config.json", revision=source.revision)
         return _load(Path(found)) if isinstance(found, str) else None
     return _load(weights / "config.json")

@@ -1,6 +1,7 @@
 """The task files of one's own that lm_eval is given, known without importing it."""
 
 from collections.abc import Iterator
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ def task_files(settings: RetentionSettings) -> list[str]:
         InputError: a task file cannot be read, or names data that is not there.
     """
     folder = Path(settings.include)
-    described = {path: _read(path) for path in sorted(folder.glob("**/*.yaml"))}
+    described = {Path(normpath(path)): _read(path) for path in sorted(folder.glob("**/*.yaml"))}
     wanted, included, files = set(settings.tasks), set[Path](), set[Path]()
     while found := {p for p, task in described.items() if p not in files and (wanted & _names(task) or p in included)}:
         files |= found
         for path in found:
             wanted |= set(_texts(described[path].get("task")))
-            included |= {path.parent / text for text in _texts(described[path].get("include"))}
+            included |= {Path(normpath(path.parent / text)) for text in _texts(described[path].get("include"))}
+        described |= {path: _read(path) for path in included if path not in described and path.is_file()}
     data = {text for path in files for text in _data(path, described[path])}
     programs = {str(path) for path in folder.glob("**/*.py")} if files else set()
     return sorted({*map(str, files), *programs, *data})

@@ -224,9 +224,10 @@ def audit(
         share_a_run(questions, texts.values(), "an item"),
         share_a_run(questions, study, "study data"),
     ]
+    by_id = {question["question_id"]: question for question in questions}
     for (model, mode, condition, control), rows in _without_knowledge(answers).items():
         name = f"{model}, {mode}: {condition}" + (f", {control}" if control != "none" else "")
-        chance = 0.5 if mode == "statement" else chance_of(questions)
+        chance = 0.5 if mode == "statement" else chance_of([by_id[row["question_id"]] for row in rows])
         findings.append(estimate_share(name, [(row["item"], row["correct"]) for row in rows], chance))
     return findings
 

@@ -4,6 +4,7 @@ Its columns are named on the command line, since every data set has its own; wha
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from sys2ft.tables import atomic_path
 
 COLUMNS = ("item", *ITEM_COLUMNS, *QUESTION_COLUMNS, *OPTIONAL_COLUMNS)
 DEFAULTS = {"date": "2027-01-01", "kind": "inference", "why": "Not given by the data set."}
+LETTER = re.compile(r"\(?([A-Ha-h])[).:]*")
 Answer = Literal["text", "index", "letter"]
 
 
@@ -66,12 +68,17 @@ def _take(row: Mapping[str, Any], theirs: Sequence[str], source: str) -> Any:
 
 
 def _pick(row: Mapping[str, Any], answer: Answer, where: str) -> str:
-    value = row["answer"]
-    index = "ABCDEFGH".find(str(value).strip().upper()[:1]) if answer == "letter" else int(value)
-    if not 0 <= index < len(row["options"]):
-        mend = "say what the answer is with --answer text, index or letter"
-        raise InputError(where, "answer", f"{value!r} points at no option", mend)
-    return row["options"][index]
+    value, options = row.get("answer"), row.get("options") or ()
+    told = str(value).strip()
+    if answer == "letter":
+        read = LETTER.fullmatch(told)
+        index = ord(read[1].upper()) - ord("A") if read else -1
+    else:
+        index = int(told) if told.isdecimal() else -1
+    if not 0 <= index < len(options):
+        mend = "say what the answer is with --answer text, index or letter, and its column with --column answer=..."
+        raise InputError(where, "answer", f"{value!r} points at none of {len(options)} options", mend)
+    return options[index]
 
 
 def import_news(

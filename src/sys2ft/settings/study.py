@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from sys2ft.errors import InputError, explain_validation, suggest_name
-from sys2ft.grid import AXES, NONE, Cell, spread_cells
+from sys2ft.grid import AXES, JOINT, NONE, Cell, spread_cells
 from sys2ft.settings.base import WRITTEN, Frozen, Mode, Name
 from sys2ft.settings.catalogue import (
     KindSettings,
@@ -333,6 +333,12 @@ def _check_names(study: Study, file: str | Path) -> None:
         "model": list(study.models), "method": list(study.methods), "protocol": list(study.protocols),
         "teacher": [*study.teachers, *study.models], "split": list(study.splits),
     }  # fmt: skip
+    reserved = {
+        "models": {NONE, "self"}, "teachers": {NONE}, "methods": {NONE}, "protocols": {NONE}, "splits": {JOINT, NONE},
+    }  # fmt: skip
+    for section, taken in reserved.items():
+        for name in taken & set(getattr(study, section)):
+            raise InputError(file, f"{section}.{name}", "the name is reserved", "choose another name")
     for axis, names in known.items():
         for name in getattr(study.grid, axis):
             check(f"grid.{axis}", name, names, axis)
@@ -352,8 +358,6 @@ def _check_names(study: Study, file: str | Path) -> None:
             raise InputError(file, "teachers.self", "is the learner, which must run", mend)
     if "self" not in study.teachers:
         raise InputError(file, "teachers.self", "missing", "add `self: {engine: transformers}`")
-    for reserved in ({NONE, "self"} & set(study.models)) | ({NONE} & set(study.teachers)):
-        raise InputError(file, reserved, "the name is reserved", "choose another name")
     for number, match in enumerate(study.grid.exclude):
         for axis, value in match.items():
             check(f"grid.exclude.{number}", axis, list(AXES), "axis")

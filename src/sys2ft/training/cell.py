@@ -12,7 +12,7 @@ from torch import distributed
 
 from sys2ft.grid import Cell
 from sys2ft.learned import milestone_folder, write_digests
-from sys2ft.models import load_config, load_manifest, load_tokenizer
+from sys2ft.models import converted_weights, load_config, load_manifest, load_tokenizer
 from sys2ft.origins import describe_environment
 from sys2ft.progress import StepProgress
 from sys2ft.settings.stages import FineTuneStage
@@ -202,7 +202,7 @@ def _replacement(manifest: Path, stage: FineTuneStage) -> int:
 def _identity(manifest: Path, member: Member, stage: FineTuneStage, cell: Cell, version: int) -> str:
     """What the weights learned under a name depend on, as a digest: work of another identity is no use."""
     model = load_manifest(manifest)
-    where = [version, describe_environment(), model["revision"], model["dtype"]]
+    where = [version, describe_environment(), model["revision"], model["dtype"], converted_weights(manifest)]
     return _digest([*where, stage.model_dump(mode="json"), cell.keys(), member.name, *member.rows])
 
 

@@ -30,6 +30,14 @@ class _Reader(nn.Module):
         return token_logits(self.model, step)
 
 
+def _frozen_copy(model: Any, dtype: torch.dtype) -> Any:
+    """A copy as it would be loaded: buffers, such as rotary frequencies, keep their precision."""
+    copied = copy.deepcopy(model).requires_grad_(False)
+    for parameter in copied.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return copied
+
+
 class FullWeights(nn.Module):
     """All weights of a model, trained under one name.
 
@@ -47,7 +55,7 @@ class FullWeights(nn.Module):
     def __init__(self, model: Any, name: str, method: MethodSettings, dtype: torch.dtype, imitates: bool = False):
         super().__init__()
         use_packed_attention(model)
-        self.base = _Reader(copy.deepcopy(model).to(dtype).requires_grad_(False)) if imitates else None
+        self.base = _Reader(_frozen_copy(model, dtype)) if imitates else None
         self.reader = _Reader(model.requires_grad_(True))
         self.names, self.method, self.dtype = [name], method, dtype
         scaled = method.lines is not None
@@ -103,6 +111,8 @@ class FullWeights(nn.Module):
         after = {key: p.detach().to("cpu", self.dtype) for key, p in self.weights().items()}
         if self.method.lines is not None:
             after = scale_update(self.before, after, self.method.lines)
+        stored = self.model.state_dict().keys()  # buffers among them, but for those that are computed
+        after |= {key: buffer.detach().cpu() for key, buffer in self.model.named_buffers() if key in stored}
         exported = copy.copy(self.model.config)
         exported.dtype = self.dtype
         exported.save_pretrained(folder)

@@ -108,5 +108,6 @@ def explain_memory(step: int, batch: Pass | None = None, names: Sequence[str] = 
         smaller = f"tokens_per_pass to {tokens // 2}, or " if tokens > longest else ""  # one sequence is not cut
         raise MemoryError(
             f"step {step}: no memory for a pass of {tokens} tokens (the longest sequence has {longest}; items "
-            f"{', '.join(names)}): set models.<name>.resources.{smaller}activation_checkpointing to true"
+            f"{', '.join(names)}): set models.<name>.resources.{smaller}activation_checkpointing to true (of kind full "
+            "in bfloat16 with several GPUs only)"
         ) from error

@@ -10,10 +10,12 @@ It answers requests as a model would, so that recorded and generated study data 
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from sys2ft.errors import InputError
 from sys2ft.settings.base import Frozen, Name, Text
+from sys2ft.study.reading import parse_questions
 from sys2ft.study.requests import Request, Sample
 from sys2ft.yaml_files import load_yaml
 
@@ -56,6 +58,25 @@ def check_rows(recorded: RecordedStudy, path: str | Path, item: str, kind: str, 
     if rows < needed:
         have = f"has {rows} rows of '{kind}', and {needed} are asked for"
         raise InputError(path, f"study.{item}", have, "write more, or lower budget.study_rows")
+
+
+def check_questions(recorded: RecordedStudy, path: str | Path, item: str, kind: str, per_call: int) -> None:
+    """Refuse questions that would not be read as they stand: those after them would get the answers of others.
+
+    Args:
+        per_call: how many stand in a list.
+
+    Raises:
+        InputError: names the file, the item, the kind and the question.
+    """
+    asked = [row.question if isinstance(row, RecordedPair) else row for row in recorded.study[item][kind]]
+    for start in range(0, len(asked), per_call):
+        some = asked[start : start + per_call]
+        found = parse_questions("\n".join(some), len(some))
+        if found != some:
+            odd = next(question for question, read in zip_longest(some, found) if question != read)
+            mend = "write it once, on one line, without a number before it and with a question mark at its end"
+            raise InputError(path, f"study.{item}.{kind}", f"{odd!r} would not be read as one question", mend)
 
 
 class RecordedEngine:
