@@ -131,7 +131,8 @@ def test_text_and_data_tell_the_same():
     account = explain(EFFECTS, None, GAIN)
     text, data = "\n".join(as_text(account)), json.loads(json.dumps(as_data(account)))
     for part in ("+1 tuned closed_book: 0.750000 over 8 answers", "the table says 0.500000: agrees", "revision r1",
-                 "2 of 2 rows kept, teacher t, revision t at 7; prompts version 3", f"fine_tune {VERSIONS['fine_tune']}", "python 3.",
+                 "2 of 2 rows kept, teacher t, revision t at 7; prompts version 3",
+                 f"fine_tune {VERSIONS['fine_tune']}", "python 3.",
                  "under blank_question", " ok"):  # fmt: skip
         assert part in text
     for path in data["checks"]:
