@@ -301,18 +301,18 @@ def test_worked_example_and_tables_are_printed(project, monkeypatch, capsys):
         cli(["show", "model=tiny", "--results", "results/smoke"])
 
 
-def test_study_that_cannot_be_read_fails_its_cell_with_the_count(project):
+def test_study_that_cannot_be_used_fails_its_cell_with_the_count(project):
     recorded = yaml.safe_load((ROOT / "tests/data/recorded_study.yaml").read_text())
     for rows in recorded["study"].values():
-        rows["self_qa"] = [{"question": "No question here", "answer": row["answer"]} for row in rows["self_qa"]]
+        rows["paraphrase"] = ["I'm sorry, but I cannot do that."] * len(rows["paraphrase"])
     (project / "data/unreadable.yaml").write_text(yaml.safe_dump(recorded))
     edit(project, "config/smoke.yaml", "tests/data/recorded_study.yaml", "data/unreadable.yaml")
-    target = "results/smoke/filter_study/teacher=recorded/kind=self_qa/split=events/seed=7/study.parquet"
+    target = "results/smoke/filter_study/teacher=recorded/kind=paraphrase/split=events/seed=7/study.parquet"
     run = snakemake(project, target)
     assert run.returncode != 0
-    assert "0 of 4 study rows are left (4 unparsed)" in run.stdout + run.stderr
+    assert "0 of 4 study rows are left (4 refusal)" in run.stdout + run.stderr
     assert not (project / target).exists()
-    assert list(project.glob("results/smoke/generate_study/*/kind=self_qa/split=events/seed=7/shard=0/*.parquet"))
+    assert list(project.glob("results/smoke/generate_study/*/kind=paraphrase/split=events/seed=7/shard=0/*.parquet"))
 
 
 def test_a_changed_prompt_or_filter_reruns_what_it_touches_only(project):
