@@ -21,10 +21,11 @@ from sys2ft.evaluation.tasks import task_files  # noqa: E402
 from sys2ft.models import load_model  # noqa: E402
 from sys2ft.settings.catalogue import MethodSettings  # noqa: E402
 from sys2ft.settings.choices import RetentionSettings  # noqa: E402
-from sys2ft.settings.stages import ScoreRetentionStage  # noqa: E402
-from sys2ft.tables import RETENTION, build_table  # noqa: E402
+from sys2ft.settings.stages import FineTuneStage, ScoreRetentionStage  # noqa: E402
+from sys2ft.tables import RETENTION, TRAIN_LOG, build_table, write_table  # noqa: E402
 from sys2ft.training.lora_bank import LoraBank  # noqa: E402
 from tests.unit.conftest import SHAPES  # noqa: E402
+from tests.unit.made_study import run_script  # noqa: E402
 
 SUBJECTS = [
     "biology", "business", "chemistry", "computer science", "economics", "engineering", "health", "history", "law",
@@ -192,6 +193,35 @@ def test_a_killed_job_goes_on_with_those_who_were_not_asked(respondent, tokenize
     assert list(kept.iterdir())
     assert not list(keep_unfinished(tmp_path / "kept", {"base": "other"}).iterdir())
     assert not kept.exists()
+
+
+def test_what_another_version_of_the_code_measured_is_no_use(llama, tmp_path, monkeypatch):
+    """The script tells the folder of what is unfinished by the version that the rule hands it."""
+
+    class Asked(Exception):
+        pass
+
+    def keep(_, identity):
+        raise Asked(identity)
+
+    monkeypatch.setattr("sys2ft.evaluation.harness.keep_unfinished", keep)
+    monkeypatch.setattr("sys2ft.learned.find_learned", lambda *_: [()])
+    monkeypatch.setattr("sys2ft.origins.tell_origin", lambda *_, **__: None)
+    write_table(build_table(TRAIN_LOG, []), tmp_path / "train_log.parquet")
+    told = {
+        "settings": make_stage(OWN[0]).model_dump_json(), "method": FineTuneStage(method=MethodSettings()).model_dump_json(),
+        "cell": "model=m/method=lora/protocol=naive/teacher=none/split=s/seed=0", "model": llama, "adapters": tmp_path,
+        "train-log": tmp_path / "train_log.parquet", "include": "config/lm_eval", "unfinished": tmp_path,
+        "output": tmp_path / "retention.parquet",
+    }  # fmt: skip
+    identities = []
+    for version in (1, 2):
+        with pytest.raises(Asked) as asked:
+            run_script("score_retention", version=version, **told)
+        identities.append(asked.value.args[0])
+    assert [identity.pop("version") for identity in identities] == [1, 2]
+    assert identities[0] == identities[1]
+    assert "python" in identities[0]["environment"]
 
 
 def test_a_task_that_nobody_knows_is_named():
