@@ -209,7 +209,8 @@ def test_what_another_version_of_the_code_measured_is_no_use(llama, tmp_path, mo
     monkeypatch.setattr("sys2ft.origins.tell_origin", lambda *_, **__: None)
     write_table(build_table(TRAIN_LOG, []), tmp_path / "train_log.parquet")
     told = {
-        "settings": make_stage(OWN[0]).model_dump_json(), "method": FineTuneStage(method=MethodSettings()).model_dump_json(),
+        "settings": make_stage(OWN[0]).model_dump_json(),
+        "method": FineTuneStage(method=MethodSettings()).model_dump_json(),
         "cell": "model=m/method=lora/protocol=naive/teacher=none/split=s/seed=0", "model": llama, "adapters": tmp_path,
         "train-log": tmp_path / "train_log.parquet", "include": "config/lm_eval", "unfinished": tmp_path,
         "output": tmp_path / "retention.parquet",
