@@ -79,8 +79,12 @@ def check_prepared(name: str, settings: ModelSettings, manifest_path: Path, file
     Raises:
         InputError: a file is missing, or another one than was prepared.
     """
-    source, manifest = settings.source, load_manifest(manifest_path)
-    if source.kind == "gguf" and manifest["revision"] != source.sha256:
+    source = settings.source
+    try:
+        manifest = load_manifest(manifest_path)
+    except ValueError:  # damaged: `sys2ft verify` says so, and removes it
+        manifest = {}
+    if source.kind == "gguf" and manifest.get("revision") != source.sha256:
         check_source(name, settings, file)  # it will be prepared anew
     if source.kind == "directory":
         check_source(name, settings, file)

@@ -304,6 +304,8 @@ def test_a_directory_that_holds_another_model_than_was_prepared_is_refused(llama
     message = refusal(config)
     assert_says(message, FILE, "models.tiny.source.path", "give the changed model a name of its own")
     assert "mine is not what was prepared" in message
+    manifest.write_text("{")
+    assert open_study(config, FILE), "damage is found, and removed, by `sys2ft verify`"
 
 
 def test_a_number_in_place_of_a_section_is_refused():
