@@ -3,6 +3,7 @@
 Files do, but those of the cluster share one, and start first as they wait most; so do those of the smoke study.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.workflow.project import failures, make_project, snakemake
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny models, and a process for each core
 SMOKE = ("tests/workflow/test_workflow.py",)
 FIRST = ("cluster", "workflow", "browser", "engines")  # the folders whose files take longest
 HOSTILE = '<b>ferry</b> </script><script>window.ran=1</script><img src="x" onerror="window.ran=1">'
