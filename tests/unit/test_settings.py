@@ -661,6 +661,7 @@ PLACEHOLDERS = {
     "paraphrase": (None, set(), {"text"}),
     "self_qa": ({"number"}, {"entry"}, {"text", "question"}),
     "self_qa_and_consequences": ({"number"}, {"entry"}, {"text", "question"}),
+    "self_qa_numbered": ({"number"}, {"entry"}, {"text", "question"}),
 }
 SHIPPED_PROMPTS = sorted((ROOT / "config/prompts").iterdir())
 
